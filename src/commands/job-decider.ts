@@ -1,0 +1,235 @@
+import { AppError } from '../errors.ts';
+import { isTerminal } from '../events/job.ts';
+import type { Job, JobEvent, JobStatus, Json } from '../events/job.ts';
+
+/** Takeovers from dead workers an attempt survives; the next one counts it as failed. */
+export const MAX_TAKEOVERS = 3;
+/** Bytes of a result as UTF-8 JSON. */
+export const MAX_RESULT_BYTES = 262_144;
+
+/** Everything that can be asked of a job. Ids and times come in as data. */
+export type JobCommand =
+  | {
+      readonly type: 'CreateJob';
+      readonly jobId: string;
+      readonly userId: string;
+      readonly jobType: string;
+      readonly payload: Readonly<Record<string, Json>>;
+      readonly webhookUrl: string | null;
+      readonly maxAttempts: number | null;
+      readonly runAt: string | null;
+    }
+  | {
+      readonly type: 'StartJob';
+      readonly round: number;
+      readonly attempt: number;
+      readonly executionId: string;
+      readonly workerId: string;
+      readonly heartbeat: number;
+      /** The execution proved dead, when the job is still PROCESSING. */
+      readonly supersedes: string | null;
+      /** Used when the submission named none. */
+      readonly defaultMaxAttempts: number;
+      readonly backoffMs: number;
+    }
+  | { readonly type: 'CompleteJob'; readonly executionId: string; readonly result: Json }
+  | {
+      readonly type: 'FailAttempt';
+      readonly executionId: string;
+      readonly error: string;
+      readonly retryable: boolean;
+      readonly backoffMs: number;
+    }
+  | { readonly type: 'ReleaseJob'; readonly executionId: string; readonly reason: string }
+  /** `userId` is the owner as the caller claims; `force` also reaches a running job. */
+  | { readonly type: 'CancelJob'; readonly userId: string; readonly force: boolean }
+  | { readonly type: 'FinishCancel'; readonly round: number }
+  | { readonly type: 'RetryJob'; readonly userId: string };
+
+export class JobNotFoundError extends AppError {
+  constructor() {
+    super('JOB_NOT_FOUND', 'Job not found');
+  }
+}
+
+export class JobExistsError extends AppError {
+  constructor(jobId: string) {
+    super('JOB_EXISTS', `Job ${jobId} exists already`, { jobId });
+  }
+}
+
+export class JobNotCancellableError extends AppError {
+  constructor(status: JobStatus, force: boolean) {
+    const which = force ? 'PENDING and PROCESSING' : 'PENDING';
+    super('JOB_NOT_CANCELLABLE', `Cannot cancel job with status ${status}. Only ${which} jobs can be cancelled.`, {
+      status,
+    });
+  }
+}
+
+export class JobNotRetryableError extends AppError {
+  constructor(status: JobStatus) {
+    super(
+      'JOB_NOT_RETRYABLE',
+      `Cannot retry job with status ${status}. Only FAILED and CANCELLED jobs can be retried.`,
+      { status },
+    );
+  }
+}
+
+/** A queue entry names a round and attempt that is not the job's next: it is an old or double entry. */
+export class StaleEntryError extends AppError {
+  constructor(job: Job, round: number, attempt: number) {
+    super('STALE_ENTRY', `Round ${round} attempt ${attempt} is not what job ${job.id} waits for`, {
+      status: job.status,
+      round: job.round,
+      attempt: job.attempt,
+    });
+  }
+}
+
+export class JobNotDueError extends AppError {
+  readonly dueAt: string;
+
+  constructor(dueAt: string) {
+    super('JOB_NOT_DUE', `The job is not due before ${dueAt}`, { dueAt });
+    this.dueAt = dueAt;
+  }
+}
+
+/** The job is PROCESSING in an execution that the start did not prove dead. */
+export class JobAlreadyRunningError extends AppError {
+  constructor(executionId: string) {
+    super('JOB_ALREADY_RUNNING', `The job runs in execution ${executionId}`, { executionId });
+  }
+}
+
+/** The execution that reports is not the job's current one: it was replaced, released or ended. */
+export class StaleExecutionError extends AppError {
+  constructor(executionId: string) {
+    super('STALE_EXECUTION', `Execution ${executionId} is not the job's current one`, { executionId });
+  }
+}
+
+export class ResultTooLargeError extends AppError {
+  constructor(bytes: number) {
+    super('RESULT_TOO_LARGE', `The result of ${bytes} bytes exceeds the limit of ${MAX_RESULT_BYTES}`, { bytes });
+  }
+}
+
+/**
+ * What a command does to a job. Pure: the same state, command and time give the same events. An empty answer means
+ * that what was asked for is already so.
+ * @param job the state the stream folds to, null when there is none
+ * @param now ISO 8601, UTC
+ * @throws one of the errors above; nothing is to be written then
+ */
+export function decideJob(job: Job | null, command: JobCommand, now: string): JobEvent[] {
+  if (command.type === 'CreateJob') {
+    if (job !== null) throw new JobExistsError(job.id);
+    const { jobId, userId, jobType, payload, webhookUrl, maxAttempts, runAt } = command;
+    const data = { jobId, userId, type: jobType, payload, webhookUrl, maxAttempts, runAt };
+    return [{ type: 'JobCreated', data }];
+  }
+  if (job === null) throw new JobNotFoundError();
+  switch (command.type) {
+    case 'StartJob':
+      return start(job, command, now);
+    case 'CompleteJob': {
+      const current = currentExecution(job, command.executionId);
+      if (job.cancelRequested) return [cancelled(job)];
+      const bytes = Buffer.byteLength(JSON.stringify(command.result));
+      if (bytes > MAX_RESULT_BYTES) throw new ResultTooLargeError(bytes);
+      return [{ type: 'JobCompleted', data: { ...current, result: command.result } }];
+    }
+    case 'FailAttempt':
+      currentExecution(job, command.executionId);
+      return failAttempt(job, command.executionId, command, now);
+    case 'ReleaseJob': {
+      const current = currentExecution(job, command.executionId);
+      if (job.cancelRequested) return [cancelled(job)];
+      return [{ type: 'JobReleased', data: { ...current, reason: command.reason } }];
+    }
+    case 'CancelJob':
+      return cancel(job, command.userId, command.force);
+    case 'FinishCancel':
+      return job.cancelRequested && job.round === command.round ? [cancelled(job)] : [];
+    case 'RetryJob':
+      if (job.userId !== command.userId) throw new JobNotFoundError();
+      if (job.status !== 'FAILED' && job.status !== 'CANCELLED') throw new JobNotRetryableError(job.status);
+      return [{ type: 'JobRetried', data: { round: job.round + 1 } }];
+    default:
+      return command satisfies never;
+  }
+}
+
+function start(job: Job, command: Extract<JobCommand, { type: 'StartJob' }>, now: string): JobEvent[] {
+  const { round, attempt, executionId, workerId, heartbeat, supersedes } = command;
+  if (isTerminal(job.status) || round !== job.round || attempt !== job.attempt) {
+    throw new StaleEntryError(job, round, attempt);
+  }
+  if (job.execution !== null) {
+    // Our own start whose answer was lost: nothing left to do.
+    if (job.execution.id === executionId) return [];
+    if (job.execution.id !== supersedes) throw new JobAlreadyRunningError(job.execution.id);
+    if (job.cancelRequested) return [cancelled(job)];
+    if (job.takeovers >= MAX_TAKEOVERS) {
+      const error = `The worker died while running the job, ${MAX_TAKEOVERS + 1} times in one attempt`;
+      return failAttempt(job, job.execution.id, { error, retryable: true, backoffMs: command.backoffMs }, now);
+    }
+  } else if (job.dueAt !== null && job.dueAt > now) {
+    throw new JobNotDueError(job.dueAt);
+  }
+  const data = {
+    round,
+    attempt,
+    executionId,
+    workerId,
+    heartbeat,
+    supersedes: job.execution === null ? null : supersedes,
+    maxAttempts: job.maxAttempts ?? command.defaultMaxAttempts,
+  };
+  return [{ type: 'JobStarted', data }];
+}
+
+function failAttempt(
+  job: Job,
+  executionId: string,
+  failure: { error: string; retryable: boolean; backoffMs: number },
+  now: string,
+): JobEvent[] {
+  if (job.cancelRequested) return [cancelled(job)];
+  const { round, attempt } = job;
+  const { error, retryable } = failure;
+  if (retryable && attempt < (job.maxAttempts ?? 1)) {
+    const retryAt = new Date(Date.parse(now) + backoff(failure.backoffMs, attempt)).toISOString();
+    return [{ type: 'JobAttemptFailed', data: { round, attempt, executionId, error, retryAt } }];
+  }
+  const reason = retryable ? 'attempts-exhausted' : 'not-retryable';
+  return [{ type: 'JobFailed', data: { round, attempt, executionId, error, reason } }];
+}
+
+/** Longest wait between two attempts: one hour. */
+const MAX_BACKOFF_MS = 3_600_000;
+
+/** Exponential: the base after the first attempt, then twice the wait before, at most an hour. */
+export function backoff(baseMs: number, attempt: number): number {
+  return Math.min(baseMs * 2 ** (attempt - 1), MAX_BACKOFF_MS);
+}
+
+function cancel(job: Job, userId: string, force: boolean): JobEvent[] {
+  if (job.userId !== userId) throw new JobNotFoundError();
+  if (job.status === 'PENDING') return [cancelled(job)];
+  if (job.execution === null || !force) throw new JobNotCancellableError(job.status, force);
+  if (job.cancelRequested) return [];
+  return [{ type: 'JobCancelRequested', data: { round: job.round, executionId: job.execution.id } }];
+}
+
+function cancelled(job: Job): JobEvent {
+  return { type: 'JobCancelled', data: { round: job.round } };
+}
+
+function currentExecution(job: Job, executionId: string): { round: number; attempt: number; executionId: string } {
+  if (job.execution?.id !== executionId) throw new StaleExecutionError(executionId);
+  return { round: job.round, attempt: job.attempt, executionId };
+}

@@ -1,0 +1,68 @@
+import type { z } from 'zod';
+import { AppError } from '../errors.ts';
+import type { Json } from '../events/job.ts';
+
+/** Bytes of one log line as UTF-8. */
+export const MAX_LOG_BYTES = 8_192;
+
+/** What a running handler is given. */
+export interface HandlerContext {
+  readonly jobId: string;
+  /** Counts from 1 in each round. */
+  readonly attempt: number;
+  /** Aborted when the job is cancelled, its time is up, or the worker stops. */
+  readonly signal: AbortSignal;
+  /** Adds a line to the job's log. @throws LogLineTooLongError above {@link MAX_LOG_BYTES} */
+  log(message: string): void;
+  /** Reports progress. @param percent 0 to 100 @throws RangeError outside of that */
+  progress(percent: number, note?: string): void;
+}
+
+/** A job type's work. A module in `HANDLERS_DIR` has one of these as its default export. */
+export interface Handler {
+  readonly type: string;
+  /** Checked at submission where the api has the handler, and always before a run. */
+  readonly payload?: z.ZodType;
+  /** An attempt that takes longer is aborted and counts as failed. */
+  readonly timeoutMs?: number;
+  /** Attempts a round has, when the submission names none. */
+  readonly maxAttempts?: number;
+  /** @returns the job's result, plain JSON */
+  run(payload: Readonly<Record<string, Json>>, ctx: HandlerContext): Promise<unknown>;
+}
+
+/** Thrown by a handler to fail the job at once, with attempts left or not. Any error with `retryable: false` does the same. */
+export class NonRetryableError extends Error {
+  readonly retryable = false;
+}
+
+export class LogLineTooLongError extends AppError {
+  constructor(bytes: number) {
+    super('LOG_LINE_TOO_LONG', `A log line of ${bytes} bytes exceeds the limit of ${MAX_LOG_BYTES}`, { bytes });
+  }
+}
+
+/** What the service knows of a job type without running it. */
+export interface HandlerInfo {
+  readonly type: string;
+  readonly timeoutMs: number | null;
+  readonly maxAttempts: number | null;
+  /** Names what is wrong with a payload, field by field; null when it is fine or the type has no schema. */
+  checkPayload(payload: unknown): Readonly<Record<string, string[]>> | null;
+}
+
+/** Every handler of this process and the means to run them. */
+export interface HandlerRegistry {
+  /** Types this process announces, the built-in ones included; the default handler for any other type is not among them. */
+  readonly types: readonly string[];
+  /** null for a type that only the default handler would run. */
+  find(type: string): HandlerInfo | null;
+  /**
+   * Runs one attempt. Built-in handlers run here, those of `HANDLERS_DIR` in a worker thread.
+   * @param ctx `signal` asks the handler to stop; one in a thread that goes on for 1 s more is ended with its thread
+   * @returns the result as plain JSON (undefined becomes null)
+   * @throws what the handler threw (an `Error` with the same message, `retryable: false` kept), or the signal's reason
+   */
+  run(type: string, payload: Readonly<Record<string, Json>>, ctx: HandlerContext): Promise<Json>;
+  close(): Promise<void>;
+}
