@@ -181,6 +181,7 @@ function start(job: Job, command: Extract<JobCommand, { type: 'StartJob' }>, now
     throw new JobNotDueError(job.dueAt);
   }
   const data = {
+    type: job.type,
     round,
     attempt,
     executionId,
@@ -226,7 +227,7 @@ function cancel(job: Job, userId: string, force: boolean): JobEvent[] {
 }
 
 function cancelled(job: Job): JobEvent {
-  return { type: 'JobCancelled', data: { round: job.round } };
+  return { type: 'JobCancelled', data: { round: job.round, attempt: job.attempt } };
 }
 
 function currentExecution(job: Job, executionId: string): { round: number; attempt: number; executionId: string } {

@@ -27,6 +27,8 @@ export const jobEventSchemas = {
     runAt: instant.nullable(),
   }),
   JobStarted: z.object({
+    /** The job's type again, so that a reader of this event alone knows what started. */
+    type: z.string(),
     round,
     attempt,
     executionId,
@@ -49,7 +51,7 @@ export const jobEventSchemas = {
     reason: z.enum(['attempts-exhausted', 'not-retryable']),
   }),
   JobCancelRequested: z.object({ round, executionId }),
-  JobCancelled: z.object({ round }),
+  JobCancelled: z.object({ round, attempt }),
   JobRetried: z.object({ round }),
 } as const;
 

@@ -1,0 +1,155 @@
+import { createSecretKey, randomBytes } from 'node:crypto';
+import type { KeyObject } from 'node:crypto';
+import { chmodSync, linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { config as loadDotenv } from 'dotenv';
+import ms from 'ms';
+import { z } from 'zod';
+import { errorMessage, StartupError } from './errors.ts';
+
+export const ROLES = ['api', 'projector', 'dispatcher', 'worker'] as const;
+export type Role = (typeof ROLES)[number];
+
+const duration = z.string().refine((text) => (ms(text as ms.StringValue) ?? 0) > 0, 'must be a duration such as 15m or 7d');
+const wholeNumber = (least: number, most = Number.MAX_SAFE_INTEGER) =>
+  z
+    .string()
+    .regex(/^\d+$/, 'must be a whole number')
+    .transform(Number)
+    .pipe(z.int().min(least, `must be at least ${least}`).max(most, `must be at most ${most}`));
+const secret = z.string().optional();
+
+const roles = z.string().transform((text, context): Role[] => {
+  const names = text.split(',').map((name) => name.trim());
+  const unknown = names.filter((name) => !ROLES.some((role) => role === name));
+  if (unknown.length > 0) {
+    context.addIssue(`must be a comma-separated list of ${ROLES.join(', ')}; not ${unknown.join(', ') || 'empty'}`);
+    return z.NEVER;
+  }
+  return ROLES.filter((role) => names.includes(role));
+});
+
+const schema = z.object({
+  NODE_ENV: z.enum(['development', 'production', 'test']).default('development'),
+  PORT: wholeNumber(0, 65_535).default(3000),
+  HOST: z.string().default('0.0.0.0'),
+  APP_NAME: z.string().min(1).default('Asyncly'),
+  DATABASE_URL: z.url({ protocol: /^postgres(ql)?$/, error: 'must be a postgres:// URL' }).optional(),
+  DATA_DIR: z.string().min(1).default('.asyncly'),
+  ROLES: roles.default([...ROLES]),
+  WORKER_CONCURRENCY: wholeNumber(1, 1_000).default(10),
+  HANDLERS_DIR: z.string().optional(),
+  HANDLER_TIME_SCALE: z
+    .string()
+    .regex(/^\d+(\.\d+)?$/, 'must be a number such as 1 or 0.1')
+    .transform(Number)
+    .default(1),
+  JOB_MAX_ATTEMPTS: wholeNumber(1, 100).default(3),
+  JOB_BACKOFF_MS: wholeNumber(0, 3_600_000).default(1_000),
+  TRUST_PROXY: wholeNumber(0, 10).default(0),
+  LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']).default('info'),
+  JWT_ACCESS_SECRET: secret,
+  JWT_REFRESH_SECRET: secret,
+  WEBHOOK_SECRET: secret,
+  JWT_ACCESS_EXPIRES_IN: duration.default('15m'),
+  JWT_REFRESH_EXPIRES_IN: duration.default('7d'),
+});
+
+const SECRET_NAMES = ['JWT_ACCESS_SECRET', 'JWT_REFRESH_SECRET', 'WEBHOOK_SECRET'] as const;
+type SecretName = (typeof SECRET_NAMES)[number];
+/** As short as an HMAC-SHA-256 key may be (RFC 7518, section 3.2: as long as the hash). */
+const MIN_SECRET_BYTES = 32;
+
+export type Settings = Omit<z.infer<typeof schema>, SecretName>;
+
+export interface Config extends Settings {
+  readonly accessKey: KeyObject;
+  readonly refreshKey: KeyObject;
+  /** What a handler's thread may see of the environment: everything but the service's own secrets and addresses. */
+  readonly handlerEnv: Readonly<Record<string, string>>;
+}
+
+/**
+ * Reads the configuration from the environment and, for what it leaves open, from a `.env` file in the working directory.
+ * Outside production, secrets that are not set are generated once and kept in `DATA_DIR`.
+ * @throws StartupError naming each variable that is missing or wrong
+ */
+export function loadConfig(env: NodeJS.ProcessEnv = process.env, dotenvPath = '.env'): Config {
+  const fromFile: Record<string, string> = {};
+  loadDotenv({ path: dotenvPath, processEnv: fromFile, quiet: true });
+  // An empty value means "not set": `PORT= npm start` and a bare `PORT=` line in .env leave the default.
+  const given = Object.fromEntries(
+    Object.entries({ ...fromFile, ...env }).filter((entry): entry is [string, string] => Boolean(entry[1])),
+  );
+  const parsed = schema.safeParse(given);
+  if (!parsed.success) {
+    const wrong = parsed.error.issues.map((issue) => `${issue.path.join('.')} ${issue.message}`);
+    throw new StartupError(`Invalid configuration: ${wrong.join('; ')}`);
+  }
+  const { JWT_ACCESS_SECRET, JWT_REFRESH_SECRET, WEBHOOK_SECRET, ...settings } = parsed.data;
+  const secrets = resolveSecrets({ JWT_ACCESS_SECRET, JWT_REFRESH_SECRET, WEBHOOK_SECRET }, settings);
+  return {
+    ...settings,
+    DATA_DIR: path.resolve(settings.DATA_DIR),
+    accessKey: createSecretKey(secrets.JWT_ACCESS_SECRET, 'utf8'),
+    refreshKey: createSecretKey(secrets.JWT_REFRESH_SECRET, 'utf8'),
+    handlerEnv: handlerEnv(given),
+  };
+}
+
+type GivenSecrets = Readonly<Record<SecretName, string | undefined>>;
+
+function resolveSecrets(given: GivenSecrets, settings: Settings): Record<SecretName, string> {
+  const complete =
+    settings.NODE_ENV === 'production' ? given : { ...keptSecrets(given, settings.DATA_DIR), ...withoutUnset(given) };
+  for (const [index, name] of SECRET_NAMES.entries()) {
+    const value = complete[name];
+    if (value === undefined) throw new StartupError(`${name} is not set: NODE_ENV=production needs it`);
+    if (settings.NODE_ENV === 'production' && Buffer.byteLength(value) < MIN_SECRET_BYTES) {
+      throw new StartupError(`${name} is too short: it needs at least ${MIN_SECRET_BYTES} bytes`);
+    }
+    const twin = SECRET_NAMES.slice(0, index).find((other) => complete[other] === value);
+    if (twin !== undefined) throw new StartupError(`${name} repeats ${twin}: each needs a secret of its own`);
+  }
+  return complete as Record<SecretName, string>;
+}
+
+function withoutUnset(given: GivenSecrets): Partial<Record<SecretName, string>> {
+  return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
+}
+
+/** The secrets generated for this data directory; made and stored on first use. */
+function keptSecrets(given: GivenSecrets, dataDir: string): Partial<Record<SecretName, string>> {
+  if (SECRET_NAMES.every((name) => given[name] !== undefined)) return {};
+  const file = path.join(dataDir, 'secrets.json');
+  const fresh = Object.fromEntries(SECRET_NAMES.map((name) => [name, randomBytes(32).toString('base64url')]));
+  try {
+    mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+    try {
+      writeSecrets(file, fresh);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+    }
+    chmodSync(file, 0o600);
+    return z.record(z.enum(SECRET_NAMES), z.string()).parse(JSON.parse(readFileSync(file, 'utf8')));
+  } catch (error) {
+    throw new StartupError(`DATA_DIR: cannot keep generated secrets in ${file}: ${errorMessage(error)}`);
+  }
+}
+
+/** Whole or not at all, and never over a file that exists: several processes may start on one data directory. */
+function writeSecrets(file: string, secrets: Record<string, string>): void {
+  const draft = `${file}.${process.pid}`;
+  writeFileSync(draft, `${JSON.stringify(secrets, null, 2)}\n`, { mode: 0o600 });
+  try {
+    linkSync(draft, file);
+  } finally {
+    rmSync(draft, { force: true });
+  }
+}
+
+const HIDDEN = /^(JWT_|WEBHOOK_SECRET|DATABASE_URL|REDIS_|EVENTSTORE_|PG)/;
+
+function handlerEnv(given: Record<string, string>): Record<string, string> {
+  return Object.fromEntries(Object.entries(given).filter(([name]) => !HIDDEN.test(name)));
+}

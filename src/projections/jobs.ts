@@ -1,0 +1,103 @@
+import type { Queryable } from '../database.ts';
+import { isJobEvent } from '../events/codec.ts';
+import { evolveJob, JOB_PREFIX } from '../events/job.ts';
+import type { Job } from '../events/job.ts';
+import { jobFromRow } from '../queries/job-row.ts';
+import type { JobRow } from '../queries/job-row.ts';
+import type { ConsumedEvent } from '../subscriptions/consumer.ts';
+import type { Projection } from './projection.ts';
+
+/** One row a job, at the state its stream folds to. */
+export const jobsProjection: Projection = { name: 'jobs', prefixes: [JOB_PREFIX], apply };
+
+async function apply(events: readonly ConsumedEvent[], tx: Queryable): Promise<void> {
+  const created = new Set(events.filter(({ event }) => event.type === 'JobCreated').map(({ recorded }) => idOf(recorded)));
+  const seen = [...new Set(events.map(({ recorded }) => idOf(recorded)))];
+  const known = await load(
+    seen.filter((id) => !created.has(id)),
+    tx,
+  );
+  const jobs = new Map<string, Job>();
+  for (const { event, recorded } of events) {
+    if (!isJobEvent(event)) continue;
+    const id = idOf(recorded);
+    const before = jobs.get(id) ?? known.get(id) ?? null;
+    // Older never overwrites newer: an event the row has already is passed over.
+    if (before !== null && recorded.revision <= before.revision) continue;
+    const { occurredAt } = recorded.metadata;
+    jobs.set(id, evolveJob(before, { event, occurredAt, revision: recorded.revision }));
+  }
+  const changed = [...jobs.values()];
+  await insert(
+    changed.filter((job) => created.has(job.id)),
+    tx,
+  );
+  await update(
+    changed.filter((job) => !created.has(job.id)),
+    tx,
+  );
+}
+
+const idOf = (recorded: { stream: string }): string => recorded.stream.slice(JOB_PREFIX.length);
+
+/** The rows as jobs, without the payload, which no event after the first looks at. */
+async function load(ids: readonly string[], tx: Queryable): Promise<Map<string, Job>> {
+  if (ids.length === 0) return new Map();
+  const { rows } = await tx.query<JobRow>(
+    `SELECT id, user_id, type, '{}'::json AS payload, webhook_url, status, result, error, round, attempt, max_attempts,
+            due_at, execution_id, worker_id, heartbeat, takeovers, cancel_requested, created_at, updated_at, revision
+     FROM jobs WHERE id = ANY($1::uuid[])`,
+    [ids],
+  );
+  return new Map(rows.map((row) => [row.id, jobFromRow(row)]));
+}
+
+/** The columns that events after the first change, with their types and where a job has them. */
+const changing = [
+  ['status', 'text', (job: Job) => job.status],
+  ['result', 'json', (job: Job) => (job.result === null ? null : JSON.stringify(job.result))],
+  ['error', 'text', (job: Job) => job.error],
+  ['round', 'integer', (job: Job) => job.round],
+  ['attempt', 'integer', (job: Job) => job.attempt],
+  ['max_attempts', 'integer', (job: Job) => job.maxAttempts],
+  ['due_at', 'timestamptz', (job: Job) => job.dueAt],
+  ['execution_id', 'uuid', (job: Job) => job.execution?.id ?? null],
+  ['worker_id', 'text', (job: Job) => job.execution?.workerId ?? null],
+  ['heartbeat', 'integer', (job: Job) => job.execution?.heartbeat ?? null],
+  ['takeovers', 'integer', (job: Job) => job.takeovers],
+  ['cancel_requested', 'boolean', (job: Job) => job.cancelRequested],
+  ['updated_at', 'timestamptz', (job: Job) => job.updatedAt],
+  ['revision', 'integer', (job: Job) => job.revision],
+] as const;
+
+const all = [
+  ['id', 'uuid', (job: Job) => job.id],
+  ['user_id', 'text', (job: Job) => job.userId],
+  ['type', 'text', (job: Job) => job.type],
+  ['payload', 'json', (job: Job) => JSON.stringify(job.payload)],
+  ['webhook_url', 'text', (job: Job) => job.webhookUrl],
+  ['created_at', 'timestamptz', (job: Job) => job.createdAt],
+  ...changing,
+] as const;
+
+type Column = (typeof all)[number];
+
+const names = (columns: readonly Column[]): string => columns.map(([name]) => name).join(', ');
+const unnest = (columns: readonly Column[]): string =>
+  `unnest(${columns.map(([, type], index) => `$${index + 1}::${type}[]`).join(', ')}) AS given (${names(columns)})`;
+const values = (columns: readonly Column[], jobs: readonly Job[]): unknown[] =>
+  columns.map(([, , valueOf]) => jobs.map((job) => valueOf(job)));
+
+const INSERT = `INSERT INTO jobs (${names(all)}) SELECT ${names(all)} FROM ${unnest(all)} ON CONFLICT (id) DO NOTHING`;
+
+async function insert(jobs: readonly Job[], tx: Queryable): Promise<void> {
+  if (jobs.length > 0) await tx.query(INSERT, values(all, jobs));
+}
+
+const updated: readonly Column[] = [['id', 'uuid', (job: Job) => job.id], ...changing];
+const UPDATE = `UPDATE jobs SET ${changing.map(([name]) => `${name} = given.${name}`).join(', ')}
+                FROM ${unnest(updated)} WHERE jobs.id = given.id AND jobs.revision < given.revision`;
+
+async function update(jobs: readonly Job[], tx: Queryable): Promise<void> {
+  if (jobs.length > 0) await tx.query(UPDATE, values(updated, jobs));
+}

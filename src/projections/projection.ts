@@ -1,0 +1,15 @@
+import type { Queryable } from '../database.ts';
+import type { ConsumedEvent } from '../subscriptions/consumer.ts';
+
+/** A read model: rows that follow from events and from nothing else. */
+export interface Projection {
+  /** Its name, which is also its row in `checkpoints`. */
+  readonly name: string;
+  /** Streams it reads, by the beginning of their names. */
+  readonly prefixes: readonly string[];
+  /**
+   * Writes what a batch amounts to. Called once for each event, in order, in a transaction with the checkpoint. Every
+   * value in a row must come from the events: a replay has to give the same rows. Tables are named without a schema.
+   */
+  apply(events: readonly ConsumedEvent[], tx: Queryable): Promise<void>;
+}

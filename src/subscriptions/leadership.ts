@@ -1,0 +1,107 @@
+import { once } from 'node:events';
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Queryable } from '../database.ts';
+import { errorMessage } from '../errors.ts';
+import type { Logger } from '../logger.ts';
+
+/** How long a lease lasts without renewal, and how often it is renewed, in milliseconds. */
+const LEASE_MS = 5_000;
+const RENEW_MS = 1_500;
+
+export interface LeadershipOptions {
+  readonly database: Queryable;
+  /** What only one process may do at a time, e.g. `projector`. */
+  readonly name: string;
+  /** UUID of this process. */
+  readonly holder: string;
+  readonly logger: Logger;
+  /** Ends the candidacy; a held lease is given back, so that a standby takes over at once. */
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Runs `lead` while this process holds the lease `name`, again and again, until the signal. Its own signal aborts when
+ * the lease is lost. The lease only keeps two processes from doing the same work; what makes a second leader harmless is the
+ * compare-and-set on the checkpoint.
+ */
+export async function runAsLeader(options: LeadershipOptions, lead: (signal: AbortSignal) => Promise<void>): Promise<void> {
+  const { database, name, holder, logger, signal } = options;
+  while (!signal.aborted) {
+    if (!(await tryAcquire(options))) {
+      await sleep(RENEW_MS * (0.5 + Math.random() / 2), signal);
+      continue;
+    }
+    logger.info({ lease: name }, 'Leading');
+    const term = new AbortController();
+    const renewal = renewUntilLost(options, term);
+    try {
+      await lead(AbortSignal.any([signal, term.signal]));
+    } catch (error) {
+      logger.error({ lease: name, err: error }, 'Leading failed; standing again');
+    } finally {
+      term.abort();
+      await renewal;
+      await database
+        .query('DELETE FROM leases WHERE name = $1 AND holder = $2', [name, holder])
+        .catch((error: unknown) => logger.warn({ lease: name, reason: errorMessage(error) }, 'Lease not given back'));
+    }
+    await sleep(Math.random() * 500, signal);
+  }
+}
+
+/**
+ * What a leader does at the same time: when one part throws, the others are ended too and the error is thrown; parts that
+ * return on their own leave the others running, and the lease is kept until the term ends.
+ */
+export async function leadTogether(
+  term: AbortSignal,
+  parts: readonly ((signal: AbortSignal) => Promise<void>)[],
+): Promise<void> {
+  const failed = new AbortController();
+  const signal = AbortSignal.any([term, failed.signal]);
+  const runs = parts.map((part) =>
+    part(signal).catch((error: unknown) => {
+      failed.abort();
+      throw error;
+    }),
+  );
+  const outcomes = await Promise.allSettled(runs);
+  const rejected = outcomes.find((outcome) => outcome.status === 'rejected');
+  if (rejected) throw rejected.reason;
+  if (!term.aborted) await once(term, 'abort');
+}
+
+async function tryAcquire({ database, name, holder, logger }: LeadershipOptions): Promise<boolean> {
+  try {
+    const { rowCount } = await database.query(
+      `INSERT INTO leases (name, holder, expires_at) VALUES ($1, $2, clock_timestamp() + $3 * interval '1 ms')
+       ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, expires_at = excluded.expires_at
+       WHERE leases.holder = excluded.holder OR leases.expires_at < clock_timestamp()`,
+      [name, holder, LEASE_MS],
+    );
+    return rowCount === 1;
+  } catch (error) {
+    logger.warn({ lease: name, reason: errorMessage(error) }, 'Lease not reachable');
+    return false;
+  }
+}
+
+async function renewUntilLost(options: LeadershipOptions, term: AbortController): Promise<void> {
+  let held = performance.now();
+  for (;;) {
+    await sleep(RENEW_MS, term.signal);
+    if (term.signal.aborted) return;
+    const asked = performance.now();
+    if (await tryAcquire(options)) held = asked;
+    else if (performance.now() - held > LEASE_MS - RENEW_MS) {
+      options.logger.warn({ lease: options.name }, 'Lease lost; stepping down');
+      term.abort();
+      return;
+    }
+  }
+}
+
+/** Waits, or returns early when the signal aborts. */
+export async function sleep(milliseconds: number, signal: AbortSignal): Promise<void> {
+  await delay(milliseconds, undefined, { signal }).catch(() => undefined);
+}

@@ -1,0 +1,68 @@
+import type { Queryable } from '../database.ts';
+import type { WorkEntry, WorkItem } from './work-queue.ts';
+
+/** `open_work`: what must still happen, in the words of the queue. Changed only together with the dispatcher's checkpoint. */
+
+interface OpenWorkRow {
+  readonly kind: WorkEntry['kind'];
+  readonly job_id: string;
+  readonly round: number;
+  readonly attempt: number;
+  readonly due_at: Date;
+}
+
+/** What a batch of events changes. Items opened and closed within the batch appear in neither list. */
+export interface WorkChanges {
+  readonly opened: readonly WorkEntry[];
+  readonly closed: readonly WorkItem[];
+}
+
+export async function writeChanges({ opened, closed }: WorkChanges, tx: Queryable): Promise<void> {
+  if (closed.length > 0) {
+    await tx.query(
+      `DELETE FROM open_work USING unnest($1::text[], $2::uuid[], $3::integer[], $4::integer[])
+         AS given (kind, job_id, round, attempt)
+       WHERE (open_work.kind, open_work.job_id, open_work.round, open_work.attempt)
+           = (given.kind, given.job_id, given.round, given.attempt)`,
+      columns(closed),
+    );
+  }
+  if (opened.length > 0) {
+    await tx.query(
+      `INSERT INTO open_work (kind, job_id, round, attempt, due_at)
+       SELECT * FROM unnest($1::text[], $2::uuid[], $3::integer[], $4::integer[], $5::timestamptz[])
+       ON CONFLICT (kind, job_id, round, attempt) DO UPDATE SET due_at = excluded.due_at`,
+      [...columns(opened), opened.map((entry) => entry.dueAt)],
+    );
+  }
+}
+
+function columns(items: readonly WorkItem[]): unknown[] {
+  return [
+    items.map((item) => item.kind),
+    items.map((item) => item.jobId),
+    items.map((item) => item.round),
+    items.map((item) => item.attempt),
+  ];
+}
+
+/** Where a page of open work ended: the next one begins behind it. */
+export type PageCursor = WorkEntry | null;
+
+/**
+ * One page of open work, earliest due first.
+ * @param dueBefore only what is due before this
+ */
+export async function readPage(
+  database: Queryable,
+  { after, dueBefore, limit }: { after: PageCursor; dueBefore: Date | null; limit: number },
+): Promise<WorkEntry[]> {
+  const { rows } = await database.query<OpenWorkRow>(
+    `SELECT kind, job_id, round, attempt, due_at FROM open_work
+     WHERE ($1::timestamptz IS NULL OR (due_at, kind, job_id, round, attempt) > ($1, $2, $3::uuid, $4::integer, $5::integer))
+       AND due_at < coalesce($6, 'infinity'::timestamptz)
+     ORDER BY due_at, kind, job_id, round, attempt LIMIT $7`,
+    [after?.dueAt, after?.kind, after?.jobId, after?.round, after?.attempt, dueBefore, limit],
+  );
+  return rows.map(({ kind, job_id, round, attempt, due_at }) => ({ kind, jobId: job_id, round, attempt, dueAt: due_at }));
+}

@@ -1,0 +1,89 @@
+import type { Database } from '../database.ts';
+import { errorMessage } from '../errors.ts';
+import type { Logger } from '../logger.ts';
+import { sleep } from '../subscriptions/leadership.ts';
+import { readPage } from './open-work.ts';
+import type { PageCursor } from './open-work.ts';
+import { workId } from './work-queue.ts';
+import type { WorkQueue } from './work-queue.ts';
+
+const INTERVAL_MS = 10_000;
+/** Younger than this, an entry that is not in the queue is most likely on its way there. */
+const SETTLED_MS = 2_000;
+const PAGE = 500;
+/** Pages a pass over overdue work looks at; the next pass goes on behind them. */
+const PAGES_PER_PASS = 10;
+
+export interface ReconcilerOptions {
+  readonly database: Database;
+  readonly queue: WorkQueue;
+  readonly logger: Logger;
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Puts back into the queue what `open_work` holds and the queue has lost: at once, then every 10 s. As a rule it looks at what is
+ * due; when the epoch it keeps in the queue is gone or older than the one in Postgres, the queue has lost data (a flush, an old
+ * snapshot), and everything is looked at, delayed work included.
+ */
+export async function reconcile(options: ReconcilerOptions): Promise<void> {
+  const { logger, signal } = options;
+  let cursor: PageCursor = null;
+  while (!signal.aborted) {
+    try {
+      const epoch = await knownEpoch(options);
+      if (await lostItsData(options, epoch)) {
+        await restore(options, { after: null, dueBefore: null, pages: Number.POSITIVE_INFINITY });
+        cursor = null;
+      } else {
+        const dueBefore = new Date(Date.now() - SETTLED_MS);
+        cursor = await restore(options, { after: cursor, dueBefore, pages: PAGES_PER_PASS });
+      }
+      if (!signal.aborted) await advanceEpoch(options, epoch + 1n);
+    } catch (error) {
+      logger.warn({ reason: errorMessage(error) }, 'Reconciling failed; trying again');
+    }
+    await sleep(INTERVAL_MS * (0.9 + Math.random() / 5), signal);
+  }
+}
+
+/** @returns where to go on, null when the end was reached */
+async function restore(
+  { database, queue, logger, signal }: ReconcilerOptions,
+  from: { after: PageCursor; dueBefore: Date | null; pages: number },
+): Promise<PageCursor> {
+  let { after } = from;
+  let restored = 0;
+  for (let pages = 0; pages < from.pages && !signal.aborted; pages++) {
+    const page = await readPage(database, { after, dueBefore: from.dueBefore, limit: PAGE });
+    const missing = new Set((await queue.missing(page)).map(workId));
+    const entries = page.filter((entry) => missing.has(workId(entry)));
+    if (entries.length > 0) await queue.add(entries);
+    restored += entries.length;
+    after = page.length < PAGE ? null : (page.at(-1) ?? null);
+    if (after === null) break;
+  }
+  if (restored > 0) logger.warn({ entries: restored }, 'Put work back that the queue had lost');
+  return after;
+}
+
+async function knownEpoch({ database }: ReconcilerOptions): Promise<bigint> {
+  const { rows } = await database.query<{ epoch: bigint }>('SELECT epoch FROM queue_epoch');
+  return rows[0]?.epoch ?? 0n;
+}
+
+async function lostItsData({ queue, logger }: ReconcilerOptions, known: bigint): Promise<boolean> {
+  const found = await queue.readEpoch();
+  if (known === 0n || (found !== null && found >= known)) return false;
+  logger.warn({ known: known.toString(), found: found?.toString() ?? null }, 'The queue has lost data; restoring it');
+  return true;
+}
+
+/** Postgres first: a crash in between makes the queue look older, which costs one pass too many and loses nothing. */
+async function advanceEpoch({ database, queue }: ReconcilerOptions, epoch: bigint): Promise<void> {
+  await database.query(
+    'INSERT INTO queue_epoch (epoch) VALUES ($1) ON CONFLICT (only_row) DO UPDATE SET epoch = excluded.epoch',
+    [epoch],
+  );
+  await queue.writeEpoch(epoch);
+}
