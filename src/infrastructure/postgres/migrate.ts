@@ -1,0 +1,162 @@
+import { createHash } from 'node:crypto';
+import { readdir, readFile } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
+import { runMigrations, SchemaVersionMismatchError } from 'bullmq';
+import pg from 'pg';
+import { errorMessage, StartupError } from '../../errors.ts';
+import type { Logger } from '../../logger.ts';
+import { sqlState } from './errors.ts';
+
+/** The Postgres schema that BullMQ's tables live in when the queue is kept in Postgres. */
+export const QUEUE_SCHEMA = 'bullmq';
+
+export interface MigrateOptions {
+  readonly logger: Logger;
+  /** Folder of the numbered files; default: the project's own, found from `src/` and from `dist/`. */
+  readonly directory?: string;
+}
+
+interface Migration {
+  readonly number: number;
+  readonly name: string;
+  readonly sql: string;
+  readonly checksum: string;
+}
+
+const DIRECTORY = fileURLToPath(new URL('../../../migrations/', import.meta.url));
+/** Key of the advisory lock: only one process migrates a database at a time. */
+const LOCK = 4_170_236_801;
+/** How long to wait for another process's migration, in milliseconds. */
+const LOCK_TIMEOUT = 120_000;
+const LEDGER = 'schema_migrations';
+
+/**
+ * Brings a database to this build's schema, the queue's tables included. Each file is one transaction. Any number of
+ * processes may call it at once.
+ * @param database URL, or a connected client that nobody else uses meanwhile
+ * @throws StartupError the database is newer than this build, an applied file has changed, a file fails, or Postgres
+ * cannot be reached
+ */
+export async function migrate(database: string | pg.Client, options: MigrateOptions): Promise<void> {
+  const migrations = await loadMigrations(options.directory ?? DIRECTORY);
+  if (typeof database !== 'string') return migrateClient(database, migrations, options.logger);
+  const client = new pg.Client({
+    connectionString: database,
+    connectionTimeoutMillis: 5_000,
+    keepAlive: true,
+  });
+  // A lost connection also fails the statement under way; without a listener it would end the process.
+  client.on('error', () => undefined);
+  try {
+    await client.connect().catch((error: unknown) => {
+      throw new StartupError(`Cannot connect to Postgres: ${errorMessage(error)}`, {}, { cause: error });
+    });
+    await migrateClient(client, migrations, options.logger);
+  } finally {
+    await client.end().catch(() => undefined);
+  }
+}
+
+async function migrateClient(
+  client: pg.Client,
+  migrations: readonly Migration[],
+  logger: Logger,
+): Promise<void> {
+  await lock(client);
+  try {
+    await client.query(`CREATE TABLE IF NOT EXISTS ${LEDGER} (
+      number integer PRIMARY KEY,
+      name text NOT NULL,
+      checksum text NOT NULL,
+      applied_at timestamptz NOT NULL DEFAULT now()
+    )`);
+    for (const migration of await pending(client, migrations)) await apply(client, migration, logger);
+    await runMigrations(client, QUEUE_SCHEMA);
+  } catch (error) {
+    if (!(error instanceof SchemaVersionMismatchError)) throw error;
+    throw new StartupError(
+      `The queue's tables come from a newer version: ${error.message}`,
+      {},
+      { cause: error },
+    );
+  } finally {
+    // Fails only with the connection, and the lock ends with that as well.
+    await client.query('SELECT pg_advisory_unlock($1)', [LOCK]).catch(() => undefined);
+  }
+}
+
+async function lock(client: pg.Client): Promise<void> {
+  try {
+    await client.query(`SET lock_timeout = ${LOCK_TIMEOUT}`);
+    await client.query('SELECT pg_advisory_lock($1)', [LOCK]);
+    await client.query('RESET lock_timeout');
+  } catch (error) {
+    if (sqlState(error) !== '55P03') throw error;
+    throw new StartupError(
+      `Another process has been migrating this database for more than ${LOCK_TIMEOUT / 1_000} s; see pg_locks for who holds the advisory lock ${LOCK}`,
+    );
+  }
+}
+
+/** What has not been applied yet, in order. */
+async function pending(client: pg.Client, known: readonly Migration[]): Promise<Migration[]> {
+  const { rows } = await client.query<{ number: number; name: string; checksum: string }>(
+    `SELECT number, name, checksum FROM ${LEDGER} ORDER BY number`,
+  );
+  const byNumber = new Map(known.map((migration) => [migration.number, migration]));
+  const newest = known.at(-1)?.number ?? 0;
+  for (const { number, name, checksum } of rows) {
+    const migration = byNumber.get(number);
+    if (!migration) {
+      const why =
+        number > newest
+          ? 'was migrated by a newer version of Asyncly: upgrade it'
+          : 'has a migration this build lacks';
+      throw new StartupError(`The database ${why} (${name})`, { name });
+    }
+    if (migration.checksum !== checksum) {
+      throw new StartupError(
+        `Migration ${migration.name} has changed since it was applied: restore the file and put the change into a new one`,
+        { name: migration.name },
+      );
+    }
+  }
+  const applied = new Set(rows.map(({ number }) => number));
+  return known.filter(({ number }) => !applied.has(number));
+}
+
+async function apply(
+  client: pg.Client,
+  { number, name, sql, checksum }: Migration,
+  logger: Logger,
+): Promise<void> {
+  try {
+    await client.query('BEGIN');
+    await client.query(sql);
+    await client.query(`INSERT INTO ${LEDGER} (number, name, checksum) VALUES ($1, $2, $3)`, [
+      number,
+      name,
+      checksum,
+    ]);
+    await client.query('COMMIT');
+  } catch (error) {
+    await client.query('ROLLBACK').catch(() => undefined);
+    throw new StartupError(`Migration ${name} failed: ${errorMessage(error)}`, { name }, { cause: error });
+  }
+  logger.info({ migration: name }, 'Migration applied');
+}
+
+async function loadMigrations(directory: string): Promise<Migration[]> {
+  const names = (await readdir(directory)).filter((name) => name.endsWith('.sql')).sort();
+  const migrations = await Promise.all(
+    names.map(async (name) => {
+      // A checkout may change the line ends, and that changes nothing of what the file does.
+      const sql = (await readFile(`${directory}/${name}`, 'utf8')).replaceAll('\r\n', '\n');
+      const checksum = createHash('sha256').update(sql).digest('hex');
+      return { number: Number.parseInt(name, 10), name, sql, checksum };
+    }),
+  );
+  const wrong = migrations.find(({ number }, i) => !(number > 0) || migrations[i + 1]?.number === number);
+  if (wrong) throw new StartupError(`${wrong.name}: a migration's name begins with a number of its own`);
+  return migrations;
+}

@@ -1,0 +1,88 @@
+import { execFile } from 'node:child_process';
+import { cp, mkdtemp, rm, writeFile, appendFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { afterEach, describe, expect, it } from 'vitest';
+import { StartupError } from '../../src/errors.ts';
+import { migrate } from '../../src/infrastructure/postgres/migrate.ts';
+import { createTestDatabase, silentLogger } from '../support/database.ts';
+
+const logger = silentLogger;
+const folders: string[] = [];
+
+afterEach(async () => {
+  for (const folder of folders.splice(0)) await rm(folder, { recursive: true });
+});
+
+/** A copy of the project's migrations that a test may change. */
+async function copyOfMigrations(): Promise<string> {
+  const directory = await mkdtemp(join(tmpdir(), 'asyncly-migrations-'));
+  folders.push(directory);
+  await cp(new URL('../../migrations/', import.meta.url), directory, { recursive: true });
+  return directory;
+}
+
+describe('migrate', () => {
+  it('may be run by 20 processes at once, and again later', async () => {
+    await using test = await createTestDatabase({ migrated: false });
+    const script = `
+      import { migrate } from './src/infrastructure/postgres/migrate.ts';
+      import { createLogger } from './src/logger.ts';
+      await migrate(process.argv[1], { logger: createLogger('silent') });`;
+    const inChild = (): Promise<unknown> =>
+      promisify(execFile)(
+        process.execPath,
+        ['--import', 'tsx', '--input-type=module', '-e', script, test.url],
+        {
+          cwd: new URL('../../', import.meta.url),
+        },
+      );
+    const here = Array.from({ length: 17 }, () => migrate(test.url, { logger }));
+    await Promise.all([...here, inChild(), inChild(), inChild()]);
+    await migrate(test.url, { logger });
+
+    const applied = await test.database.query('SELECT number FROM schema_migrations WHERE number = 1');
+    expect(applied.rowCount).toBe(1);
+    const tables = await test.database.query(
+      `SELECT to_regclass('eventstore.events') IS NOT NULL AS events, to_regclass('bullmq.migration') IS NOT NULL AS queue`,
+    );
+    expect(tables.rows).toEqual([{ events: true, queue: true }]);
+  }, 60_000);
+
+  it('refuses a database that a newer version has migrated', async () => {
+    await using test = await createTestDatabase();
+    const newer = await copyOfMigrations();
+    await writeFile(join(newer, '9999_future.sql'), 'CREATE TABLE future ()');
+    await migrate(test.url, { logger, directory: newer });
+    const older = migrate(test.url, { logger });
+    await expect(older).rejects.toThrow(StartupError);
+    await expect(older).rejects.toThrow(/newer version.*9999_future\.sql/);
+  });
+
+  it('refuses a database whose applied migration has changed since, and names the file', async () => {
+    await using test = await createTestDatabase();
+    const changed = await copyOfMigrations();
+    await appendFile(join(changed, '0001_event_store.sql'), '-- changed');
+    const migrating = migrate(test.url, { logger, directory: changed });
+    await expect(migrating).rejects.toThrow(StartupError);
+    await expect(migrating).rejects.toThrow('0001_event_store.sql');
+  });
+
+  it('leaves nothing of a migration that fails, names it, and goes on once it is mended', async () => {
+    await using test = await createTestDatabase();
+    const directory = await copyOfMigrations();
+    await writeFile(join(directory, '9999_broken.sql'), 'CREATE TABLE half (); SELECT 1 / 0;');
+    await expect(migrate(test.url, { logger, directory })).rejects.toThrow(
+      /9999_broken\.sql.*division by zero/,
+    );
+    const half = await test.database.query(`SELECT to_regclass('half') AS half`);
+    expect(half.rows).toEqual([{ half: null }]);
+    await writeFile(join(directory, '9999_broken.sql'), 'CREATE TABLE half ();');
+    await migrate(test.url, { logger, directory });
+  });
+
+  it('says so when Postgres cannot be reached', async () => {
+    await expect(migrate('postgres://nobody@127.0.0.1:1/none', { logger })).rejects.toThrow(/Cannot connect/);
+  });
+});
