@@ -1,0 +1,27 @@
+-- Who may use the service. Plain rows, changed and deleted in place: none of this is in the event store.
+CREATE TABLE users (
+  id uuid PRIMARY KEY,
+  -- As the user wrote it.
+  email text NOT NULL CHECK (char_length(email) <= 254),
+  password_hash text NOT NULL,
+  created_at timestamptz NOT NULL
+);
+-- Case does not tell two addresses apart. COLLATE "C": the same rule whatever the server's locale.
+CREATE UNIQUE INDEX users_email ON users (lower(email COLLATE "C"));
+
+-- Refresh tokens in force. A token is usable while its row is there and it has not expired; logout deletes the row.
+CREATE TABLE refresh_tokens (
+  token_hash bytea PRIMARY KEY CHECK (octet_length(token_hash) = 32),
+  user_id uuid NOT NULL REFERENCES users ON DELETE CASCADE,
+  created_at timestamptz NOT NULL,
+  expires_at timestamptz NOT NULL
+);
+CREATE INDEX refresh_tokens_expiry ON refresh_tokens (expires_at);
+CREATE INDEX refresh_tokens_by_user ON refresh_tokens (user_id);
+
+CREATE TABLE api_keys (
+  key_hash bytea PRIMARY KEY CHECK (octet_length(key_hash) = 32),
+  user_id uuid NOT NULL REFERENCES users ON DELETE CASCADE,
+  created_at timestamptz NOT NULL
+);
+CREATE INDEX api_keys_by_user ON api_keys (user_id);

@@ -1,0 +1,73 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { loadJob } from '../commands/handle-command.ts';
+import type { Database } from '../database.ts';
+import { UnavailableError } from '../errors.ts';
+import type { EventStore } from '../events/event-store.ts';
+import type { Job, JobStatus } from '../events/job.ts';
+import { JOB_COLUMNS, jobFromRow } from './job-row.ts';
+import type { JobRow } from './job-row.ts';
+
+export interface JobListFilter {
+  /** Counts from 1. */
+  readonly page: number;
+  readonly limit: number;
+  readonly status: JobStatus | null;
+}
+
+export interface JobQueries {
+  /**
+   * One job as new as its stream, however far behind the read model is: whoever had a command answered sees its effect.
+   * @param userId only this user's job is found
+   * @param minRevision waits until the stream is that long; default: no waiting
+   * @returns null when there is no such job, or it is someone else's
+   * @throws UnavailableError after {@link MIN_REVISION_WAIT_MS} without that revision; what the event store throws
+   */
+  get(jobId: string, userId: string, minRevision?: number): Promise<Job | null>;
+  /** One page of a user's jobs, newest first, from the read model: it may lag by the projector's few milliseconds. */
+  list(userId: string, filter: JobListFilter): Promise<{ readonly jobs: Job[]; readonly total: number }>;
+}
+
+/** How long a read waits for a revision that was asked for. */
+export const MIN_REVISION_WAIT_MS = 2_000;
+const LONGEST_PAUSE_MS = 200;
+
+export function createJobQueries({ database, store }: { database: Database; store: EventStore }): JobQueries {
+  return {
+    async get(jobId, userId, minRevision = 0) {
+      const { rows } = await database.query<JobRow>(`SELECT ${JOB_COLUMNS} FROM jobs WHERE id = $1`, [jobId]);
+      const [row] = rows;
+      const job = await loadJob(store, jobId, row ? jobFromRow(row) : null);
+      if (job?.userId !== userId) return null;
+      return job.revision >= minRevision ? job : await waitForRevision(store, job, minRevision);
+    },
+
+    async list(userId, { page, limit, status }) {
+      const [listed, counted] = await Promise.all([
+        database.query<JobRow>(
+          `SELECT ${JOB_COLUMNS} FROM jobs WHERE user_id = $1 AND ($2::text IS NULL OR status = $2)
+           ORDER BY created_at DESC, id DESC LIMIT $3 OFFSET $4`,
+          [userId, status, limit, (page - 1) * limit],
+        ),
+        database.query<{ total: bigint }>(
+          'SELECT count(*) AS total FROM jobs WHERE user_id = $1 AND ($2::text IS NULL OR status = $2)',
+          [userId, status],
+        ),
+      ]);
+      return { jobs: listed.rows.map(jobFromRow), total: Number(counted.rows[0]?.total ?? 0) };
+    },
+  };
+}
+
+async function waitForRevision(store: EventStore, known: Job, minRevision: number): Promise<Job> {
+  const deadline = Date.now() + MIN_REVISION_WAIT_MS;
+  let job = known;
+  for (let pause = 10; Date.now() < deadline; pause = Math.min(pause * 2, LONGEST_PAUSE_MS)) {
+    await delay(pause * (0.5 + Math.random() / 2));
+    job = (await loadJob(store, job.id, job)) ?? job;
+    if (job.revision >= minRevision) return job;
+  }
+  throw new UnavailableError(
+    'job',
+    `Job ${job.id} is at revision ${job.revision}, not yet at ${minRevision}`,
+  );
+}
