@@ -10,7 +10,9 @@ import { errorMessage, StartupError } from './errors.ts';
 export const ROLES = ['api', 'projector', 'dispatcher', 'worker'] as const;
 export type Role = (typeof ROLES)[number];
 
-const duration = z.string().refine((text) => (ms(text as ms.StringValue) ?? 0) > 0, 'must be a duration such as 15m or 7d');
+const duration = z
+  .string()
+  .refine((text) => ms(text as ms.StringValue) > 0, 'must be a duration such as 15m or 7d');
 const wholeNumber = (least: number, most = Number.MAX_SAFE_INTEGER) =>
   z
     .string()
@@ -23,7 +25,9 @@ const roles = z.string().transform((text, context): Role[] => {
   const names = text.split(',').map((name) => name.trim());
   const unknown = names.filter((name) => !ROLES.some((role) => role === name));
   if (unknown.length > 0) {
-    context.addIssue(`must be a comma-separated list of ${ROLES.join(', ')}; not ${unknown.join(', ') || 'empty'}`);
+    context.addIssue(
+      `must be a comma-separated list of ${ROLES.join(', ')}; not ${unknown.join(', ') || 'empty'}`,
+    );
     return z.NEVER;
   }
   return ROLES.filter((role) => names.includes(role));
@@ -101,7 +105,9 @@ type GivenSecrets = Readonly<Record<SecretName, string | undefined>>;
 
 function resolveSecrets(given: GivenSecrets, settings: Settings): Record<SecretName, string> {
   const complete =
-    settings.NODE_ENV === 'production' ? given : { ...keptSecrets(given, settings.DATA_DIR), ...withoutUnset(given) };
+    settings.NODE_ENV === 'production'
+      ? given
+      : { ...keptSecrets(given, settings.DATA_DIR), ...withoutUnset(given) };
   for (const [index, name] of SECRET_NAMES.entries()) {
     const value = complete[name];
     if (value === undefined) throw new StartupError(`${name} is not set: NODE_ENV=production needs it`);

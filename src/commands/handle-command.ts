@@ -1,8 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { v7 as uuidv7 } from 'uuid';
-import { decodeEvent, encodeEvent, isJobEvent } from '../events/codec.ts';
+import { decodeEvent, encodeEvent, isJobEvent, UndecodableEventError } from '../events/codec.ts';
 import { readStream, WrongExpectedRevisionError } from '../events/event-store.ts';
-import type { Actor, EventStore } from '../events/event-store.ts';
+import type { Actor, EventStore, RecordedEvent } from '../events/event-store.ts';
 import { evolveJob, jobStream } from '../events/job.ts';
 import type { Job, JobEvent } from '../events/job.ts';
 import { decideJob } from './job-decider.ts';
@@ -31,6 +31,8 @@ export type HandleJobCommand = (
   jobId: string,
   command: JobCommand,
   context: CommandContext,
+  /** The job as the caller has just read it: saves reading it again, and is checked by the append. */
+  known?: Job,
 ) => Promise<CommandOutcome>;
 
 /** Lost races a command survives; more than this many in a row means that something else is wrong. */
@@ -38,9 +40,9 @@ const MAX_CONFLICTS = 20;
 
 /** @param clock the time now as milliseconds since the epoch */
 export function createJobCommandHandler(store: EventStore, clock: () => number = Date.now): HandleJobCommand {
-  return async (jobId, command, context) => {
+  return async (jobId, command, context, known) => {
     // A new job's stream is expected not to exist: reading it first would cost a round trip for nothing.
-    let job = command.type === 'CreateJob' ? null : await loadJob(store, jobId);
+    let job = known ?? (command.type === 'CreateJob' ? null : await loadJob(store, jobId));
     for (let conflicts = 0; ; conflicts++) {
       const now = laterOf(clock(), job?.updatedAt);
       const events = decideJob(job, command, now);
@@ -65,14 +67,44 @@ export function createJobCommandHandler(store: EventStore, clock: () => number =
  * @returns null when there is no such job
  * @throws UndecodableEventError
  */
-export async function loadJob(store: EventStore, jobId: string, known: Job | null = null): Promise<Job | null> {
+export async function loadJob(
+  store: EventStore,
+  jobId: string,
+  known: Job | null = null,
+): Promise<Job | null> {
   let job = known;
   for await (const recorded of readStream(store, jobStream(jobId), known === null ? 0 : known.revision + 1)) {
-    const event = decodeEvent(recorded);
-    if (!isJobEvent(event)) continue;
-    job = evolveJob(job, { event, occurredAt: recorded.metadata.occurredAt, revision: recorded.revision });
+    job = evolve(job, recorded);
   }
   return job;
+}
+
+/** A job with what a follow-up needs to say where it comes from. */
+export interface TracedJob {
+  readonly job: Job;
+  /** Of the request that created the job. */
+  readonly correlationId: string;
+  readonly lastEventId: string;
+}
+
+/** Like {@link loadJob}, from the beginning, with the trace of its first and last event. */
+export async function loadTracedJob(store: EventStore, jobId: string): Promise<TracedJob | null> {
+  let traced = null as TracedJob | null;
+  for await (const recorded of readStream(store, jobStream(jobId))) {
+    traced = {
+      job: evolve(traced?.job ?? null, recorded),
+      correlationId: traced?.correlationId ?? recorded.metadata.correlationId,
+      lastEventId: recorded.id,
+    };
+  }
+  return traced;
+}
+
+function evolve(job: Job | null, recorded: RecordedEvent): Job {
+  const event = decodeEvent(recorded);
+  if (!isJobEvent(event))
+    throw new UndecodableEventError(recorded, 'it does not belong into the stream of a job');
+  return evolveJob(job, { event, occurredAt: recorded.metadata.occurredAt, revision: recorded.revision });
 }
 
 function fold(before: Job | null, events: readonly JobEvent[], occurredAt: string): Job {

@@ -6,7 +6,11 @@ import type { ConsumedEvent } from '../subscriptions/consumer.ts';
 import type { Projection } from './projection.ts';
 
 /** The log of a job: what its life cycle says, and what its handler reported. */
-export const jobLogsProjection: Projection = { name: 'job_logs', prefixes: [JOB_PREFIX, JOB_LOG_PREFIX], apply };
+export const jobLogsProjection: Projection = {
+  name: 'job_logs',
+  prefixes: [JOB_PREFIX, JOB_LOG_PREFIX],
+  apply,
+};
 
 async function apply(events: readonly ConsumedEvent[], tx: Queryable): Promise<void> {
   const rows = events.flatMap(({ event, recorded }) => {
@@ -46,7 +50,11 @@ function logLines(event: DomainEvent): string[] {
       return [];
     case 'JobStarted': {
       const { type, supersedes } = event.data;
-      const start = [`Job started: type=${type}`, 'Status updated to PROCESSING', `Processing job type: ${type}`];
+      const start = [
+        `Job started: type=${type}`,
+        'Status updated to PROCESSING',
+        `Processing job type: ${type}`,
+      ];
       return supersedes === null ? start : ['Taken over from a worker that died', ...start];
     }
     case 'JobCancelRequested':
@@ -54,7 +62,10 @@ function logLines(event: DomainEvent): string[] {
     case 'JobReleased':
       return [`Handed back by the worker: ${event.data.reason}`, 'Status updated to PENDING'];
     case 'JobAttemptFailed':
-      return [`Attempt ${event.data.attempt} failed: ${event.data.error}`, `Next attempt at ${event.data.retryAt}`];
+      return [
+        `Attempt ${event.data.attempt} failed: ${event.data.error}`,
+        `Next attempt at ${event.data.retryAt}`,
+      ];
     case 'JobCompleted':
       return ['Job completed successfully'];
     case 'JobFailed':

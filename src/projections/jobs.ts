@@ -11,7 +11,9 @@ import type { Projection } from './projection.ts';
 export const jobsProjection: Projection = { name: 'jobs', prefixes: [JOB_PREFIX], apply };
 
 async function apply(events: readonly ConsumedEvent[], tx: Queryable): Promise<void> {
-  const created = new Set(events.filter(({ event }) => event.type === 'JobCreated').map(({ recorded }) => idOf(recorded)));
+  const created = new Set(
+    events.filter(({ event }) => event.type === 'JobCreated').map(({ recorded }) => idOf(recorded)),
+  );
   const seen = [...new Set(events.map(({ recorded }) => idOf(recorded)))];
   const known = await load(
     seen.filter((id) => !created.has(id)),

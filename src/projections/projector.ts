@@ -24,7 +24,9 @@ export function startProjector({ projections, ...options }: ProjectorOptions): S
     runAsLeader({ ...options, name: 'projector', signal }, (term) =>
       leadTogether(
         term,
-        projections.map((projection) => (following) => consume(projection, { ...options, signal: following })),
+        projections.map(
+          (projection) => (following) => consume(projection, { ...options, signal: following }),
+        ),
       ),
     ),
   );

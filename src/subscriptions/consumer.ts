@@ -1,3 +1,4 @@
+import { isAborted, sleep } from '../abort.ts';
 import type { Database, Queryable } from '../database.ts';
 import { AppError, errorMessage, UnavailableError } from '../errors.ts';
 import { decodeEvent } from '../events/codec.ts';
@@ -5,7 +6,7 @@ import type { DomainEvent } from '../events/codec.ts';
 import { START } from '../events/event-store.ts';
 import type { EventStore, Position, PositionedEvent } from '../events/event-store.ts';
 import type { Logger } from '../logger.ts';
-import { sleep } from './leadership.ts';
+import { throttleMarks } from './throttle-marks.ts';
 
 /** A stored event together with what it means to the code of today. */
 export interface ConsumedEvent {
@@ -63,35 +64,33 @@ export async function consume(consumer: Consumer, options: ConsumeOptions): Prom
         return;
       }
       failures++;
-      logger.warn({ consumer: consumer.name, failures, reason: errorMessage(error) }, 'Consumer interrupted; retrying');
+      logger.warn(
+        { consumer: consumer.name, failures, reason: errorMessage(error) },
+        'Consumer interrupted; retrying',
+      );
       const backoff = Math.min(RETRY_MS.first * 2 ** failures, RETRY_MS.most);
       await sleep(backoff * (0.5 + Math.random() / 2), signal);
     }
   }
 }
 
-// A function, so that the compiler does not assume the signal's state from an earlier look.
-const isAborted = (signal: AbortSignal): boolean => signal.aborted;
-
 async function follow(consumer: Consumer, options: ConsumeOptions, progressed: () => void): Promise<void> {
   const { store, database, signal } = options;
   let position = await loadCheckpoint(database, consumer.name);
-  let marked = 0;
   const subscription = store.subscribe({
     after: position,
     prefixes: consumer.prefixes,
     signal,
     batchSize: consumer.batchSize ?? 500,
   });
-  for await (const message of subscription) {
+  for await (const message of throttleMarks(subscription, MARK_INTERVAL_MS)) {
     if (message.kind === 'events') {
       position = await applyBatch(consumer, message.events, position, database);
-      progressed();
-    } else if (message.position > position && performance.now() - marked > MARK_INTERVAL_MS) {
-      await database.transaction((tx) => moveCheckpoint(tx, consumer.name, position, message.position));
+    } else if (message.position > position) {
+      await moveCheckpoint(database, consumer.name, position, message.position);
       position = message.position;
-      marked = performance.now();
     } else continue;
+    progressed();
     await consumer.committed?.(position);
   }
 }
@@ -143,14 +142,22 @@ class EventNotApplicableError extends AppError {
 
   constructor({ id, type, stream, revision, position }: PositionedEvent, cause: unknown) {
     const place = `${type} ${id} (${stream}@${revision}, position ${position.toString()})`;
-    super('EVENT_NOT_APPLICABLE', `Cannot apply ${place}: ${errorMessage(cause)}`, { id, type, stream, revision }, { cause });
+    super(
+      'EVENT_NOT_APPLICABLE',
+      `Cannot apply ${place}: ${errorMessage(cause)}`,
+      { id, type, stream, revision },
+      { cause },
+    );
     this.eventId = id;
   }
 }
 
 async function loadCheckpoint(database: Queryable, name: string): Promise<Position> {
   await database.query('INSERT INTO checkpoints (name) VALUES ($1) ON CONFLICT DO NOTHING', [name]);
-  const { rows } = await database.query<{ position: bigint }>('SELECT position FROM checkpoints WHERE name = $1', [name]);
+  const { rows } = await database.query<{ position: bigint }>(
+    'SELECT position FROM checkpoints WHERE name = $1',
+    [name],
+  );
   return rows[0]?.position ?? START;
 }
 
@@ -163,14 +170,20 @@ async function moveCheckpoint(tx: Queryable, name: string, from: Position, to: P
   if (rowCount !== 1) throw new CheckpointMovedError(name);
 }
 
-async function reportStop(consumer: Consumer, error: unknown, { database, logger }: ConsumeOptions): Promise<void> {
-  logger.fatal({ consumer: consumer.name, err: error }, `Consumer ${consumer.name} has stopped: ${errorMessage(error)}`);
+async function reportStop(
+  consumer: Consumer,
+  error: unknown,
+  { database, logger }: ConsumeOptions,
+): Promise<void> {
+  logger.fatal(
+    { consumer: consumer.name, err: error },
+    `Consumer ${consumer.name} has stopped: ${errorMessage(error)}`,
+  );
   const eventId = error instanceof EventNotApplicableError ? error.eventId : null;
-  await database.query('UPDATE checkpoints SET failed_event_id = $2, error = $3, updated_at = now() WHERE name = $1', [
-    consumer.name,
-    eventId,
-    errorMessage(error),
-  ]);
+  await database.query(
+    'UPDATE checkpoints SET failed_event_id = $2, error = $3, updated_at = now() WHERE name = $1',
+    [consumer.name, eventId, errorMessage(error)],
+  );
 }
 
 /**

@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { setTimeout as delay } from 'node:timers/promises';
+import { isAborted, sleep } from '../abort.ts';
 import type { Queryable } from '../database.ts';
 import { errorMessage } from '../errors.ts';
 import type { Logger } from '../logger.ts';
@@ -24,7 +24,10 @@ export interface LeadershipOptions {
  * the lease is lost. The lease only keeps two processes from doing the same work; what makes a second leader harmless is the
  * compare-and-set on the checkpoint.
  */
-export async function runAsLeader(options: LeadershipOptions, lead: (signal: AbortSignal) => Promise<void>): Promise<void> {
+export async function runAsLeader(
+  options: LeadershipOptions,
+  lead: (signal: AbortSignal) => Promise<void>,
+): Promise<void> {
   const { database, name, holder, logger, signal } = options;
   while (!signal.aborted) {
     if (!(await tryAcquire(options))) {
@@ -43,7 +46,9 @@ export async function runAsLeader(options: LeadershipOptions, lead: (signal: Abo
       await renewal;
       await database
         .query('DELETE FROM leases WHERE name = $1 AND holder = $2', [name, holder])
-        .catch((error: unknown) => logger.warn({ lease: name, reason: errorMessage(error) }, 'Lease not given back'));
+        .catch((error: unknown) =>
+          logger.warn({ lease: name, reason: errorMessage(error) }, 'Lease not given back'),
+        );
     }
     await sleep(Math.random() * 500, signal);
   }
@@ -68,7 +73,7 @@ export async function leadTogether(
   const outcomes = await Promise.allSettled(runs);
   const rejected = outcomes.find((outcome) => outcome.status === 'rejected');
   if (rejected) throw rejected.reason;
-  if (!term.aborted) await once(term, 'abort');
+  if (!isAborted(term)) await once(term, 'abort');
 }
 
 async function tryAcquire({ database, name, holder, logger }: LeadershipOptions): Promise<boolean> {
@@ -90,7 +95,7 @@ async function renewUntilLost(options: LeadershipOptions, term: AbortController)
   let held = performance.now();
   for (;;) {
     await sleep(RENEW_MS, term.signal);
-    if (term.signal.aborted) return;
+    if (isAborted(term.signal)) return;
     const asked = performance.now();
     if (await tryAcquire(options)) held = asked;
     else if (performance.now() - held > LEASE_MS - RENEW_MS) {
@@ -99,9 +104,4 @@ async function renewUntilLost(options: LeadershipOptions, term: AbortController)
       return;
     }
   }
-}
-
-/** Waits, or returns early when the signal aborts. */
-export async function sleep(milliseconds: number, signal: AbortSignal): Promise<void> {
-  await delay(milliseconds, undefined, { signal }).catch(() => undefined);
 }

@@ -1,3 +1,4 @@
+import { sleep } from '../abort.ts';
 import { errorMessage } from '../errors.ts';
 import type { Database, Queryable } from '../database.ts';
 import { isJobEvent } from '../events/codec.ts';
@@ -9,7 +10,7 @@ import { startLoop } from '../service.ts';
 import type { Service } from '../service.ts';
 import { consume } from '../subscriptions/consumer.ts';
 import type { ConsumedEvent, Consumer } from '../subscriptions/consumer.ts';
-import { leadTogether, runAsLeader, sleep } from '../subscriptions/leadership.ts';
+import { leadTogether, runAsLeader } from '../subscriptions/leadership.ts';
 import { writeChanges } from './open-work.ts';
 import type { WorkChanges } from './open-work.ts';
 import { reconcile } from './reconciler.ts';
@@ -35,7 +36,8 @@ export function startDispatcher(options: DispatcherOptions): Service {
   return startLoop((signal) =>
     runAsLeader({ ...options, name: 'dispatcher', signal }, (term) =>
       leadTogether(term, [
-        (leading) => consume(dispatcherConsumer({ ...options, signal: leading }), { ...options, signal: leading }),
+        (leading) =>
+          consume(dispatcherConsumer({ ...options, signal: leading }), { ...options, signal: leading }),
         (leading) => reconcile({ ...options, signal: leading }),
       ]),
     ),

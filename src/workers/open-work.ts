@@ -64,5 +64,11 @@ export async function readPage(
      ORDER BY due_at, kind, job_id, round, attempt LIMIT $7`,
     [after?.dueAt, after?.kind, after?.jobId, after?.round, after?.attempt, dueBefore, limit],
   );
-  return rows.map(({ kind, job_id, round, attempt, due_at }) => ({ kind, jobId: job_id, round, attempt, dueAt: due_at }));
+  return rows.map(({ kind, job_id, round, attempt, due_at }) => ({
+    kind,
+    jobId: job_id,
+    round,
+    attempt,
+    dueAt: due_at,
+  }));
 }

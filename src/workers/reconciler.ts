@@ -1,7 +1,7 @@
+import { isAborted, sleep } from '../abort.ts';
 import type { Database } from '../database.ts';
 import { errorMessage } from '../errors.ts';
 import type { Logger } from '../logger.ts';
-import { sleep } from '../subscriptions/leadership.ts';
 import { readPage } from './open-work.ts';
 import type { PageCursor } from './open-work.ts';
 import { workId } from './work-queue.ts';
@@ -39,7 +39,7 @@ export async function reconcile(options: ReconcilerOptions): Promise<void> {
         const dueBefore = new Date(Date.now() - SETTLED_MS);
         cursor = await restore(options, { after: cursor, dueBefore, pages: PAGES_PER_PASS });
       }
-      if (!signal.aborted) await advanceEpoch(options, epoch + 1n);
+      if (!isAborted(signal)) await advanceEpoch(options, epoch + 1n);
     } catch (error) {
       logger.warn({ reason: errorMessage(error) }, 'Reconciling failed; trying again');
     }
@@ -75,7 +75,10 @@ async function knownEpoch({ database }: ReconcilerOptions): Promise<bigint> {
 async function lostItsData({ queue, logger }: ReconcilerOptions, known: bigint): Promise<boolean> {
   const found = await queue.readEpoch();
   if (known === 0n || (found !== null && found >= known)) return false;
-  logger.warn({ known: known.toString(), found: found?.toString() ?? null }, 'The queue has lost data; restoring it');
+  logger.warn(
+    { known: known.toString(), found: found?.toString() ?? null },
+    'The queue has lost data; restoring it',
+  );
   return true;
 }
 

@@ -1,0 +1,94 @@
+import type { CommandContext } from '../commands/handle-command.ts';
+import { errorMessage } from '../errors.ts';
+import type { EventStore } from '../events/event-store.ts';
+import type { Job, Json } from '../events/job.ts';
+import type { Logger } from '../logger.ts';
+import { ExecutionLog } from './execution-log.ts';
+import type { HandlerRegistry } from './handler.ts';
+
+/** Why a handler was told to stop without its job being at fault: the attempt is handed back and not counted. */
+export class StoppedError extends Error {}
+
+/** How one run of a handler ended. */
+export type ExecutionOutcome =
+  | { readonly kind: 'completed'; readonly result: Json }
+  | { readonly kind: 'failed'; readonly error: string; readonly retryable: boolean }
+  | { readonly kind: 'stopped'; readonly reason: string };
+
+export interface ExecutionOptions {
+  readonly job: Job;
+  readonly executionId: string;
+  readonly handlers: HandlerRegistry;
+  readonly store: EventStore;
+  readonly context: CommandContext;
+  readonly workerId: string;
+  readonly logger: Logger;
+}
+
+/** Longest error text that is kept of a failed attempt, in characters. */
+const MAX_ERROR_LENGTH = 2_000;
+
+/** One run of a job's handler, from its payload to its outcome. */
+export class Execution {
+  readonly #options: ExecutionOptions;
+  readonly #abort = new AbortController();
+
+  constructor(options: ExecutionOptions) {
+    this.#options = options;
+  }
+
+  /** Asks the handler to stop; what `run` resolves with says so. */
+  stop(reason: StoppedError): void {
+    this.#abort.abort(reason);
+  }
+
+  /** Runs the handler; its log is in the store when this resolves. Never rejects. */
+  async run(): Promise<ExecutionOutcome> {
+    const { job, executionId, handlers, store, context, logger } = this.#options;
+    const log = new ExecutionLog({ store, job, executionId, context, logger });
+    const info = handlers.find(job.type);
+    const limit = info?.timeoutMs ?? null;
+    const timer =
+      limit === null ? undefined : setTimeout(() => this.#abort.abort(timeoutError(limit)), limit);
+    try {
+      const problems = info?.checkPayload(job.payload) ?? null;
+      if (problems !== null) return { kind: 'failed', error: payloadError(problems), retryable: false };
+      const { signal } = this.#abort;
+      const result = await handlers.run(job.type, job.payload, {
+        jobId: job.id,
+        attempt: job.attempt,
+        signal,
+        log: (message) => log.log(message),
+        progress: (percent, note) => log.progress(percent, note),
+      });
+      return { kind: 'completed', result };
+    } catch (error) {
+      const reason: unknown = this.#abort.signal.reason;
+      if (reason instanceof StoppedError) return { kind: 'stopped', reason: reason.message };
+      return { kind: 'failed', error: errorText(reason ?? error), retryable: isRetryable(reason ?? error) };
+    } finally {
+      clearTimeout(timer);
+      await log.close();
+    }
+  }
+}
+
+function timeoutError(milliseconds: number): Error {
+  return new Error(`Timed out after ${milliseconds} ms`);
+}
+
+function payloadError(problems: Readonly<Record<string, readonly string[]>>): string {
+  const list = Object.entries(problems).map(([field, messages]) => `${field}: ${messages.join(', ')}`);
+  return errorText(new Error(`The payload does not fit the job type: ${list.join('; ')}`));
+}
+
+/** The text of what a handler threw, as it can be stored: no NUL, of a bounded length, never empty. */
+function errorText(error: unknown): string {
+  const text =
+    errorMessage(error).replaceAll('\u0000', '\uFFFD').trim() || 'The handler failed without a message';
+  return text.length > MAX_ERROR_LENGTH ? `${text.slice(0, MAX_ERROR_LENGTH)}…` : text;
+}
+
+function isRetryable(error: unknown): boolean {
+  return !(error instanceof Error && 'retryable' in error && error.retryable === false);
+}
