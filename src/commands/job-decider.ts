@@ -1,11 +1,14 @@
 import { AppError } from '../errors.ts';
 import { isTerminal } from '../events/job.ts';
+import { isDeeperThan, MAX_JSON_DEPTH, toPlainText } from '../events/json.ts';
 import type { Job, JobEvent, JobStatus, Json } from '../events/job.ts';
 
 /** Takeovers from dead workers an attempt survives; the next one counts it as failed. */
 export const MAX_TAKEOVERS = 3;
 /** Bytes of a result as UTF-8 JSON. */
 export const MAX_RESULT_BYTES = 262_144;
+/** Bytes of an error or reason as UTF-8; a longer one is cut. */
+export const MAX_ERROR_BYTES = 8_192;
 
 /** Everything that can be asked of a job. Ids and times come in as data. */
 export type JobCommand =
@@ -61,9 +64,13 @@ export class JobExistsError extends AppError {
 export class JobNotCancellableError extends AppError {
   constructor(status: JobStatus, force: boolean) {
     const which = force ? 'PENDING and PROCESSING' : 'PENDING';
-    super('JOB_NOT_CANCELLABLE', `Cannot cancel job with status ${status}. Only ${which} jobs can be cancelled.`, {
-      status,
-    });
+    super(
+      'JOB_NOT_CANCELLABLE',
+      `Cannot cancel job with status ${status}. Only ${which} jobs can be cancelled.`,
+      {
+        status,
+      },
+    );
   }
 }
 
@@ -113,7 +120,18 @@ export class StaleExecutionError extends AppError {
 
 export class ResultTooLargeError extends AppError {
   constructor(bytes: number) {
-    super('RESULT_TOO_LARGE', `The result of ${bytes} bytes exceeds the limit of ${MAX_RESULT_BYTES}`, { bytes });
+    super('RESULT_TOO_LARGE', `The result of ${bytes} bytes exceeds the limit of ${MAX_RESULT_BYTES}`, {
+      bytes,
+    });
+  }
+}
+
+/** A payload or result is nested deeper than can be stored and read again for sure. */
+export class TooDeeplyNestedError extends AppError {
+  constructor(what: 'payload' | 'result') {
+    super('TOO_DEEPLY_NESTED', `The ${what} has more than ${MAX_JSON_DEPTH} levels of arrays and objects`, {
+      limit: MAX_JSON_DEPTH,
+    });
   }
 }
 
@@ -127,6 +145,7 @@ export class ResultTooLargeError extends AppError {
 export function decideJob(job: Job | null, command: JobCommand, now: string): JobEvent[] {
   if (command.type === 'CreateJob') {
     if (job !== null) throw new JobExistsError(job.id);
+    if (isDeeperThan(command.payload, MAX_JSON_DEPTH)) throw new TooDeeplyNestedError('payload');
     const { jobId, userId, jobType, payload, webhookUrl, maxAttempts, runAt } = command;
     const data = { jobId, userId, type: jobType, payload, webhookUrl, maxAttempts, runAt };
     return [{ type: 'JobCreated', data }];
@@ -138,6 +157,7 @@ export function decideJob(job: Job | null, command: JobCommand, now: string): Jo
     case 'CompleteJob': {
       const current = currentExecution(job, command.executionId);
       if (job.cancelRequested) return [cancelled(job)];
+      if (isDeeperThan(command.result, MAX_JSON_DEPTH)) throw new TooDeeplyNestedError('result');
       const bytes = Buffer.byteLength(JSON.stringify(command.result));
       if (bytes > MAX_RESULT_BYTES) throw new ResultTooLargeError(bytes);
       return [{ type: 'JobCompleted', data: { ...current, result: command.result } }];
@@ -148,7 +168,7 @@ export function decideJob(job: Job | null, command: JobCommand, now: string): Jo
     case 'ReleaseJob': {
       const current = currentExecution(job, command.executionId);
       if (job.cancelRequested) return [cancelled(job)];
-      return [{ type: 'JobReleased', data: { ...current, reason: command.reason } }];
+      return [{ type: 'JobReleased', data: { ...current, reason: cut(command.reason) } }];
     }
     case 'CancelJob':
       return cancel(job, command.userId, command.force);
@@ -175,9 +195,14 @@ function start(job: Job, command: Extract<JobCommand, { type: 'StartJob' }>, now
     if (job.cancelRequested) return [cancelled(job)];
     if (job.takeovers >= MAX_TAKEOVERS) {
       const error = `The worker died while running the job, ${MAX_TAKEOVERS + 1} times in one attempt`;
-      return failAttempt(job, job.execution.id, { error, retryable: true, backoffMs: command.backoffMs }, now);
+      return failAttempt(
+        job,
+        job.execution.id,
+        { error, retryable: true, backoffMs: command.backoffMs },
+        now,
+      );
     }
-  } else if (job.dueAt !== null && job.dueAt > now) {
+  } else if (job.dueAt !== null && Date.parse(job.dueAt) > Date.parse(now)) {
     throw new JobNotDueError(job.dueAt);
   }
   const data = {
@@ -201,7 +226,8 @@ function failAttempt(
 ): JobEvent[] {
   if (job.cancelRequested) return [cancelled(job)];
   const { round, attempt } = job;
-  const { error, retryable } = failure;
+  const { retryable } = failure;
+  const error = cut(failure.error);
   if (retryable && attempt < (job.maxAttempts ?? 1)) {
     const retryAt = new Date(Date.parse(now) + backoff(failure.backoffMs, attempt)).toISOString();
     return [{ type: 'JobAttemptFailed', data: { round, attempt, executionId, error, retryAt } }];
@@ -210,12 +236,22 @@ function failAttempt(
   return [{ type: 'JobFailed', data: { round, attempt, executionId, error, reason } }];
 }
 
+/** An error as it can be stored, however long or odd the one that was thrown is: the attempt has to end either way. */
+function cut(text: string): string {
+  const plain = toPlainText(text);
+  if (Buffer.byteLength(plain) <= MAX_ERROR_BYTES) return plain;
+  const beginning = Buffer.from(plain)
+    .subarray(0, MAX_ERROR_BYTES - Buffer.byteLength('…'))
+    .toString();
+  return `${beginning.replace(/\uFFFD+$/, '')}…`;
+}
+
 /** Longest wait between two attempts: one hour. */
 const MAX_BACKOFF_MS = 3_600_000;
 
 /** Exponential: the base after the first attempt, then twice the wait before, at most an hour. */
 export function backoff(baseMs: number, attempt: number): number {
-  return Math.min(baseMs * 2 ** (attempt - 1), MAX_BACKOFF_MS);
+  return Math.min(baseMs * 2 ** Math.min(attempt - 1, 30), MAX_BACKOFF_MS);
 }
 
 function cancel(job: Job, userId: string, force: boolean): JobEvent[] {
@@ -230,7 +266,10 @@ function cancelled(job: Job): JobEvent {
   return { type: 'JobCancelled', data: { round: job.round, attempt: job.attempt } };
 }
 
-function currentExecution(job: Job, executionId: string): { round: number; attempt: number; executionId: string } {
+function currentExecution(
+  job: Job,
+  executionId: string,
+): { round: number; attempt: number; executionId: string } {
   if (job.execution?.id !== executionId) throw new StaleExecutionError(executionId);
   return { round: job.round, attempt: job.attempt, executionId };
 }

@@ -1,5 +1,5 @@
 import type { z } from 'zod';
-import { AppError } from '../errors.ts';
+import { AppError, errorMessage } from '../errors.ts';
 import type { EventMetadata, NewEvent, RecordedEvent } from './event-store.ts';
 import { jobEventSchemas, jobLogEventSchemas } from './job.ts';
 import type { JobEvent, JobLogEvent } from './job.ts';
@@ -8,9 +8,12 @@ import type { JobEvent, JobLogEvent } from './job.ts';
 export type DomainEvent = JobEvent | JobLogEvent;
 
 /** Turns the data of one stored version into the shape of the next. */
-type Upcaster = (data: Readonly<Record<string, unknown>>) => Record<string, unknown>;
+export type Upcaster = (data: Readonly<Record<string, unknown>>) => Record<string, unknown>;
 
-const schemas: Readonly<Record<string, z.ZodType>> = { ...jobEventSchemas, ...jobLogEventSchemas };
+const schemas: Readonly<Record<DomainEvent['type'], z.ZodType>> = {
+  ...jobEventSchemas,
+  ...jobLogEventSchemas,
+};
 
 /**
  * Upcasters by event type: the one at index 0 turns version 1 into version 2, and so on. A type's current version is
@@ -30,47 +33,90 @@ export class UndecodableEventError extends AppError {
   }
 }
 
-/** The version that new events of a type are written with. */
-export function currentVersion(type: string): number {
-  return (upcasters[type]?.length ?? 0) + 1;
+/** An event whose data does not fit its schema: what could not be read again is not written. */
+export class UnencodableEventError extends AppError {
+  constructor(type: string, why: string) {
+    super('UNENCODABLE_EVENT', `A ${type} event cannot be written: ${why}`, { type });
+  }
 }
 
-/** The stored form of an event. `id` is a UUID, `metadata` lacks only the schema version, which follows from the type. */
-export function encodeEvent(
-  event: DomainEvent,
-  id: string,
-  metadata: Omit<EventMetadata, 'schemaVersion'>,
-): NewEvent {
+export interface EventCodec<Event extends { readonly type: string; readonly data: object }> {
+  /** Every type it can read. */
+  readonly types: readonly string[];
+  /** The version that new events of a type are written with. */
+  readonly currentVersion: (type: string) => number;
+  /**
+   * The stored form of an event. `id` is a UUID, `metadata` lacks only the schema version, which follows from the type.
+   * @throws UnencodableEventError
+   */
+  readonly encode: (event: Event, id: string, metadata: Omit<EventMetadata, 'schemaVersion'>) => NewEvent;
+  /**
+   * A stored event as the code of today knows it: brought up to the current version, then checked.
+   * @throws UndecodableEventError
+   */
+  readonly decode: (recorded: RecordedEvent) => Event;
+}
+
+/** A codec over the newest schema of each type and the upcasters that lead up to it. */
+export function createCodec<Event extends { readonly type: string; readonly data: object }>(
+  schemaOf: Readonly<Record<string, z.ZodType>>,
+  upcastersOf: Readonly<Record<string, readonly Upcaster[]>>,
+): EventCodec<Event> {
+  // Maps, because a type comes from outside and `constructor` is not one of ours.
+  const schemaByType = new Map(Object.entries(schemaOf));
+  const stepsByType = new Map(Object.entries(upcastersOf));
+  const currentVersion = (type: string): number => (stepsByType.get(type)?.length ?? 0) + 1;
   return {
-    id,
-    type: event.type,
-    data: event.data,
-    metadata: { schemaVersion: currentVersion(event.type), ...metadata },
+    types: [...schemaByType.keys()],
+    currentVersion,
+    encode(event, id, metadata) {
+      const parsed = schemaByType.get(event.type)?.safeParse(event.data);
+      if (!parsed?.success) {
+        throw new UnencodableEventError(event.type, parsed ? describe(parsed.error) : 'its type is unknown');
+      }
+      const data = parsed.data as Record<string, unknown>;
+      return {
+        id,
+        type: event.type,
+        data,
+        metadata: { schemaVersion: currentVersion(event.type), ...metadata },
+      };
+    },
+    decode(recorded) {
+      const schema = schemaByType.get(recorded.type);
+      if (!schema) throw new UndecodableEventError(recorded, 'its type is unknown');
+      const version = recorded.metadata.schemaVersion;
+      const newest = currentVersion(recorded.type);
+      if (!Number.isInteger(version) || version < 1 || version > newest) {
+        throw new UndecodableEventError(recorded, `its version ${version} is not one of 1 to ${newest}`);
+      }
+      const steps = stepsByType.get(recorded.type)?.slice(version - 1) ?? [];
+      const parsed = schema.safeParse(upcast(recorded, steps));
+      if (!parsed.success) throw new UndecodableEventError(recorded, describe(parsed.error));
+      return { type: recorded.type, data: parsed.data } as unknown as Event;
+    },
   };
 }
 
-/**
- * A stored event as the code of today knows it: brought up to the current version, then checked.
- * @throws UndecodableEventError
- */
-export function decodeEvent(recorded: RecordedEvent): DomainEvent {
-  const schema = schemas[recorded.type];
-  if (!schema) throw new UndecodableEventError(recorded, 'its type is unknown');
-  const version = recorded.metadata.schemaVersion;
-  const steps = upcasters[recorded.type] ?? [];
-  if (!Number.isInteger(version) || version < 1 || version > steps.length + 1) {
-    throw new UndecodableEventError(recorded, `its version ${version} is not one of 1 to ${steps.length + 1}`);
+function upcast(recorded: RecordedEvent, steps: readonly Upcaster[]): Readonly<Record<string, unknown>> {
+  try {
+    return steps.reduce((older, step) => step(older), recorded.data);
+  } catch (error) {
+    throw new UndecodableEventError(recorded, `its upcaster failed: ${errorMessage(error)}`);
   }
-  const data = steps.slice(version - 1).reduce((older, upcast) => upcast(older), recorded.data);
-  const parsed = schema.safeParse(data);
-  if (!parsed.success) {
-    const [issue] = parsed.error.issues;
-    throw new UndecodableEventError(recorded, `${issue?.path.join('.') || 'data'}: ${issue?.message ?? 'does not fit'}`);
-  }
-  return { type: recorded.type, data: parsed.data } as DomainEvent;
 }
+
+function describe(error: z.ZodError): string {
+  const [issue] = error.issues;
+  return `${issue?.path.join('.') || 'data'}: ${issue?.message ?? 'does not fit'}`;
+}
+
+/** The codec of every event the service writes and reads. */
+export const eventCodec = createCodec<DomainEvent>(schemas, upcasters);
+export const encodeEvent = eventCodec.encode;
+export const decodeEvent = eventCodec.decode;
 
 /** Whether a decoded event belongs to a job's own stream. */
 export function isJobEvent(event: DomainEvent): event is JobEvent {
-  return event.type in jobEventSchemas;
+  return Object.hasOwn(jobEventSchemas, event.type);
 }

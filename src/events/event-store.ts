@@ -143,10 +143,14 @@ export class EventTooLargeError extends AppError {
 /** A saved position lies beyond the end of the store: the store was restored from an older backup, or it is another. */
 export class CheckpointAheadError extends AppError {
   constructor(checkpoint: Position, head: Position) {
-    super('CHECKPOINT_AHEAD', `Checkpoint ${checkpoint.toString()} is ahead of the event store's head ${head.toString()}`, {
-      checkpoint: checkpoint.toString(),
-      head: head.toString(),
-    });
+    super(
+      'CHECKPOINT_AHEAD',
+      `Checkpoint ${checkpoint.toString()} is ahead of the event store's head ${head.toString()}`,
+      {
+        checkpoint: checkpoint.toString(),
+        head: head.toString(),
+      },
+    );
   }
 }
 

@@ -1,4 +1,8 @@
 import { z } from 'zod';
+import { json, jsonObject, plainText } from './json.ts';
+import type { Json } from './json.ts';
+
+export type { Json };
 
 /** Streams of a job: its life, and what its handler reported while it ran. */
 export const jobStream = (jobId: string): string => `job-${jobId}`;
@@ -6,7 +10,6 @@ export const jobLogStream = (jobId: string): string => `jobLog-${jobId}`;
 export const JOB_PREFIX = 'job-';
 export const JOB_LOG_PREFIX = 'jobLog-';
 
-const json = z.json();
 const round = z.int().positive();
 const attempt = z.int().positive();
 const instant = z.iso.datetime();
@@ -17,10 +20,10 @@ const executionId = z.uuid();
 export const jobEventSchemas = {
   JobCreated: z.object({
     jobId: z.uuid(),
-    userId: z.string(),
-    type: z.string(),
-    payload: z.record(z.string(), json),
-    webhookUrl: z.string().nullable(),
+    userId: plainText,
+    type: plainText,
+    payload: jsonObject,
+    webhookUrl: plainText.nullable(),
     /** As asked for with the submission; null leaves it to the handler or the service's default. */
     maxAttempts: z.int().positive().nullable(),
     /** Not to be started before; null means at once. */
@@ -28,11 +31,11 @@ export const jobEventSchemas = {
   }),
   JobStarted: z.object({
     /** The job's type again, so that a reader of this event alone knows what started. */
-    type: z.string(),
+    type: plainText,
     round,
     attempt,
     executionId,
-    workerId: z.string(),
+    workerId: plainText,
     /** The worker's heartbeat number when it started: a later heartbeat that lacks the execution proves it ended. */
     heartbeat: z.int().nonnegative(),
     /** The dead execution this one takes over from. */
@@ -40,14 +43,14 @@ export const jobEventSchemas = {
     /** Attempts in force from now on. */
     maxAttempts: z.int().positive(),
   }),
-  JobReleased: z.object({ round, attempt, executionId, reason: z.string() }),
-  JobAttemptFailed: z.object({ round, attempt, executionId, error: z.string(), retryAt: instant }),
+  JobReleased: z.object({ round, attempt, executionId, reason: plainText }),
+  JobAttemptFailed: z.object({ round, attempt, executionId, error: plainText, retryAt: instant }),
   JobCompleted: z.object({ round, attempt, executionId, result: json }),
   JobFailed: z.object({
     round,
     attempt,
     executionId,
-    error: z.string(),
+    error: plainText,
     reason: z.enum(['attempts-exhausted', 'not-retryable']),
   }),
   JobCancelRequested: z.object({ round, executionId }),
@@ -73,7 +76,6 @@ type EventsOf<Schemas extends Record<string, z.ZodType>> = {
 
 export type JobEvent = EventsOf<typeof jobEventSchemas>;
 export type JobLogEvent = EventsOf<typeof jobLogEventSchemas>;
-export type Json = z.infer<typeof json>;
 
 export const JOB_STATUSES = ['PENDING', 'PROCESSING', 'DONE', 'FAILED', 'CANCELLED'] as const;
 export type JobStatus = (typeof JOB_STATUSES)[number];
@@ -187,7 +189,15 @@ function changes(job: Job, event: Exclude<JobEvent, { type: 'JobCreated' }>): Pa
     case 'JobCancelled':
       return ended('CANCELLED');
     case 'JobRetried':
-      return { ...pending, result: null, error: null, round: event.data.round, attempt: 1, takeovers: 0, dueAt: null };
+      return {
+        ...pending,
+        result: null,
+        error: null,
+        round: event.data.round,
+        attempt: 1,
+        takeovers: 0,
+        dueAt: null,
+      };
     default:
       return event satisfies never;
   }
