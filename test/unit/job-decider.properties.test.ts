@@ -28,9 +28,13 @@ const startStep: fc.Arbitrary<Step> = fc
     n: anExecution,
     workerId: fc.constantFrom(...WORKERS),
     heartbeat: fc.nat(100),
-    roundOff: fc.oneof(often(fc.constant(0), 6), often(fc.integer({ min: -1, max: 1 }), 1)),
-    attemptOff: fc.oneof(often(fc.constant(0), 6), often(fc.integer({ min: -1, max: 1 }), 1)),
-    supersedes: fc.oneof(fc.constant('current' as const), fc.constant(null), anExecution.map(execution)),
+    roundOff: fc.oneof(often(fc.constant(0), 12), often(fc.integer({ min: -1, max: 1 }), 1)),
+    attemptOff: fc.oneof(often(fc.constant(0), 12), often(fc.integer({ min: -1, max: 1 }), 1)),
+    supersedes: fc.oneof(
+      often(fc.constant('current' as const), 4),
+      often(fc.constant(null), 1),
+      often(anExecution.map(execution), 1),
+    ),
     defaultMaxAttempts: fc.integer({ min: 1, max: 4 }),
     backoffMs: fc.constantFrom(0, 1, 1_000),
   })
@@ -44,37 +48,50 @@ const startStep: fc.Arbitrary<Step> = fc
       });
   });
 
-const otherStep: fc.Arbitrary<Step> = fc.oneof(
-  fc.record({ aimed: target, result: fc.jsonValue() }).map(({ aimed, result }): Step => {
-    return (job) => ({
-      type: 'CompleteJob',
-      executionId: current(job, aimed),
-      result: JSON.parse(JSON.stringify(result)) as Job['result'],
-    });
-  }),
-  fc
-    .record({ aimed: target, error: fc.string(), retryable: fc.boolean(), backoffMs: fc.nat(5_000) })
-    .map(({ aimed, ...rest }): Step => {
-      return (job) => ({ type: 'FailAttempt', executionId: current(job, aimed), ...rest });
-    }),
-  fc.record({ aimed: target, reason: fc.string() }).map(({ aimed, reason }): Step => {
-    return (job) => ({ type: 'ReleaseJob', executionId: current(job, aimed), reason });
-  }),
-  fc.record({ userId: fc.constantFrom(USER, USER, 'someone-else'), force: fc.boolean() }).map(
+const completeStep = fc.record({ aimed: target, result: fc.jsonValue() }).map(({ aimed, result }): Step => {
+  return (job) => ({
+    type: 'CompleteJob',
+    executionId: current(job, aimed),
+    result: JSON.parse(JSON.stringify(result)) as Job['result'],
+  });
+});
+const failStep = fc
+  .record({
+    aimed: target,
+    error: fc.string(),
+    retryable: fc.constantFrom(true, true, true, false),
+    backoffMs: fc.nat(5_000),
+  })
+  .map(({ aimed, ...rest }): Step => {
+    return (job) => ({ type: 'FailAttempt', executionId: current(job, aimed), ...rest });
+  });
+const releaseStep = fc.record({ aimed: target, reason: fc.string() }).map(({ aimed, reason }): Step => {
+  return (job) => ({ type: 'ReleaseJob', executionId: current(job, aimed), reason });
+});
+const cancelStep = fc
+  .record({ userId: fc.constantFrom(USER, USER, 'someone-else'), force: fc.boolean() })
+  .map(
     (ask): Step =>
       () =>
         commands.cancel(ask),
-  ),
-  fc.boolean().map(
-    (right): Step =>
-      (job) =>
-        commands.finishCancel((job?.round ?? 1) + (right ? 0 : 1)),
-  ),
-  fc.constantFrom(USER, 'someone-else').map(
-    (userId): Step =>
-      () =>
-        commands.retry({ userId }),
-  ),
+  );
+const finishStep = fc.boolean().map(
+  (right): Step =>
+    (job) =>
+      commands.finishCancel((job?.round ?? 1) + (right ? 0 : 1)),
+);
+const retryStep = fc.constantFrom(USER, USER, USER, 'someone-else').map(
+  (userId): Step =>
+    () =>
+      commands.retry({ userId }),
+);
+const otherStep: fc.Arbitrary<Step> = fc.oneof(
+  often(completeStep, 1),
+  often(failStep, 5),
+  often(releaseStep, 1),
+  often(cancelStep, 1),
+  often(finishStep, 1),
+  often(retryStep, 3),
 );
 
 const createStep: fc.Arbitrary<Step> = fc
@@ -92,7 +109,7 @@ const story = fc.record({
   create: createStep,
   steps: fc.array(
     fc.record({
-      step: fc.oneof(often(startStep, 3), often(otherStep, 4), often(createStep, 1)),
+      step: fc.oneof(often(startStep, 10), often(otherStep, 8), often(createStep, 1)),
       /** Milliseconds the clock moves before the step; also backwards. */
       tick: fc.integer({ min: -3_000, max: 10_000 }),
     }),
