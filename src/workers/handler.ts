@@ -1,8 +1,8 @@
-import type { z } from 'zod';
+import { inspect } from 'node:util';
 import { AppError } from '../errors.ts';
-import type { Json } from '../events/job.ts';
+import type { Json } from '../events/json.ts';
 
-/** Bytes of one log line as UTF-8. */
+/** Bytes of one log line, or of a progress note, as UTF-8. */
 export const MAX_LOG_BYTES = 8_192;
 
 /** What a running handler is given. */
@@ -18,11 +18,25 @@ export interface HandlerContext {
   progress(percent: number, note?: string): void;
 }
 
+/** What a handler's payload schema must be able to do. Every zod schema can; so can a hand-written object. */
+export interface PayloadSchema {
+  safeParse(
+    payload: unknown,
+  ):
+    | { readonly success: true; readonly data: unknown }
+    | { readonly success: false; readonly error: { readonly issues: readonly PayloadIssue[] } };
+}
+
+export interface PayloadIssue {
+  readonly path: readonly PropertyKey[];
+  readonly message: string;
+}
+
 /** A job type's work. A module in `HANDLERS_DIR` has one of these as its default export. */
 export interface Handler {
   readonly type: string;
-  /** Checked at submission where the api has the handler, and always before a run. */
-  readonly payload?: z.ZodType;
+  /** Checked at submission where the api has the handler, and always before a run, which gets what it parsed. */
+  readonly payload?: PayloadSchema;
   /** An attempt that takes longer is aborted and counts as failed. */
   readonly timeoutMs?: number;
   /** Attempts a round has, when the submission names none. */
@@ -36,10 +50,42 @@ export class NonRetryableError extends Error {
   readonly retryable = false;
 }
 
+/** Whether a failed attempt may be tried again: so it is unless the handler's error says `retryable: false`. */
+export function isRetryable(error: unknown): boolean {
+  return !(typeof error === 'object' && error !== null && 'retryable' in error && error.retryable === false);
+}
+
 export class LogLineTooLongError extends AppError {
   constructor(bytes: number) {
-    super('LOG_LINE_TOO_LONG', `A log line of ${bytes} bytes exceeds the limit of ${MAX_LOG_BYTES}`, { bytes });
+    super('LOG_LINE_TOO_LONG', `A log line of ${bytes} bytes exceeds the limit of ${MAX_LOG_BYTES}`, {
+      bytes,
+    });
   }
+}
+
+/**
+ * A log line as it is kept. Handlers are often plain JavaScript: what is not a string is shown as `console.log` would.
+ * @throws LogLineTooLongError
+ */
+export function checkedLogLine(message: unknown): string {
+  const line = typeof message === 'string' ? message : inspect(message);
+  const bytes = Buffer.byteLength(line);
+  if (bytes > MAX_LOG_BYTES) throw new LogLineTooLongError(bytes);
+  return line;
+}
+
+export interface Progress {
+  /** 0 to 100 */
+  readonly percent: number;
+  readonly note: string | null;
+}
+
+/** Progress as it is kept. @throws RangeError @throws LogLineTooLongError for the note */
+export function checkedProgress(percent: unknown, note?: unknown): Progress {
+  if (typeof percent !== 'number' || !(percent >= 0 && percent <= 100)) {
+    throw new RangeError(`Progress must be a number from 0 to 100, not ${inspect(percent)}`);
+  }
+  return { percent, note: note === undefined || note === null ? null : checkedLogLine(note) };
 }
 
 /** What the service knows of a job type without running it. */
@@ -47,7 +93,10 @@ export interface HandlerInfo {
   readonly type: string;
   readonly timeoutMs: number | null;
   readonly maxAttempts: number | null;
-  /** Names what is wrong with a payload, field by field; null when it is fine or the type has no schema. */
+  /**
+   * Names what is wrong with a payload, field by field; null when it is fine or the type has no schema.
+   * @throws BrokenPayloadSchemaError the handler's schema itself fails
+   */
   checkPayload(payload: unknown): Readonly<Record<string, string[]>> | null;
 }
 
@@ -60,9 +109,12 @@ export interface HandlerRegistry {
   /**
    * Runs one attempt. Built-in handlers run here, those of `HANDLERS_DIR` in a worker thread.
    * @param ctx `signal` asks the handler to stop; one in a thread that goes on for 1 s more is ended with its thread
+   * Everything it logged has been passed to `ctx` when this settles.
    * @returns the result as plain JSON (undefined becomes null)
    * @throws what the handler threw (an `Error` with the same message, `retryable: false` kept), or the signal's reason
+   * @throws NonRetryableError the payload does not fit the schema, or the result cannot be stored
    */
   run(type: string, payload: Readonly<Record<string, Json>>, ctx: HandlerContext): Promise<Json>;
+  /** Ends every thread; what still runs in one fails. Idempotent. */
   close(): Promise<void>;
 }

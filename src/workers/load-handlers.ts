@@ -1,0 +1,83 @@
+import path from 'node:path';
+import type { Json } from '../events/json.ts';
+import type { Logger } from '../logger.ts';
+import { loadHandlerModules } from './handler-module.ts';
+import { createHandlerPool } from './handler-pool.ts';
+import { resultJson } from './handler-result.ts';
+import type { Handler, HandlerInfo, HandlerRegistry } from './handler.ts';
+import { defaultHandler } from './handlers/default-handler.ts';
+import { generateReport } from './handlers/generate-report.ts';
+import { resizeImage } from './handlers/resize-image.ts';
+import { sendEmail } from './handlers/send-email.ts';
+import { simulateWork } from './handlers/simulate-work.ts';
+import { parsePayload } from './payload-schema.ts';
+
+export interface HandlerRegistryOptions {
+  /** Folder of the user's handler modules; none when not set. */
+  readonly handlersDir?: string | undefined;
+  /** Factor on the built-in handlers' durations; 0 takes no time. */
+  readonly timeScale: number;
+  /** Most attempts that run in threads at once. */
+  readonly concurrency: number;
+  /** All that the user's handlers see of the environment: it must hold no secret of the service's. */
+  readonly env: Readonly<Record<string, string>>;
+  /** Heap of one thread, in MiB; left to Node when not set. */
+  readonly threadHeapMb?: number | undefined;
+  readonly logger: Logger;
+}
+
+const builtIn = [sendEmail, generateReport, resizeImage] as const;
+
+/**
+ * Every handler of this process: the built-in ones, and those of `handlersDir`, which take the place of a built-in one
+ * of the same type. The modules are imported here once for what they say of themselves, and in their threads to run.
+ * @throws StartupError a module, or the folder, is at fault
+ */
+export async function createHandlerRegistry(options: HandlerRegistryOptions): Promise<HandlerRegistry> {
+  const { handlersDir, timeScale, concurrency, env, threadHeapMb, logger } = options;
+  const work = simulateWork(timeScale);
+  const handlers = new Map<string, Handler>();
+  for (const create of builtIn) {
+    const handler = create(work);
+    handlers.set(handler.type, handler);
+  }
+  const fallback = defaultHandler(work);
+  const modules = new Map<string, string>();
+  if (handlersDir !== undefined) {
+    for (const { handler, module, file } of await loadHandlerModules(path.resolve(handlersDir))) {
+      const { type } = handler;
+      const replaces = handlers.has(type) ? ', in place of the built-in handler' : '';
+      logger.info({ type, file }, `Handler loaded${replaces}`);
+      handlers.set(type, handler);
+      modules.set(type, module);
+    }
+  }
+  const infos = new Map([...handlers].map(([type, handler]) => [type, infoOf(handler)]));
+  const pool = createHandlerPool({ threads: concurrency, env, heapMb: threadHeapMb, logger });
+
+  return {
+    types: [...handlers.keys()],
+    find: (type) => infos.get(type) ?? null,
+    async run(type, payload, ctx) {
+      const module = modules.get(type);
+      if (module !== undefined) return pool.run(module, payload, ctx);
+      const { run } = handlers.get(type) ?? fallback;
+      return JSON.parse(resultJson(await run(payload, ctx))) as Json;
+    },
+    close: () => pool.close(),
+  };
+}
+
+function infoOf(handler: Handler): HandlerInfo {
+  const { type, payload: schema } = handler;
+  return {
+    type,
+    timeoutMs: handler.timeoutMs ?? null,
+    maxAttempts: handler.maxAttempts ?? null,
+    checkPayload(payload) {
+      if (schema === undefined) return null;
+      const parsed = parsePayload(type, schema, payload);
+      return parsed.ok ? null : parsed.errors;
+    },
+  };
+}
