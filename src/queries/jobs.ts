@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { loadJob } from '../commands/handle-command.ts';
 import type { Database } from '../database.ts';
-import { UnavailableError } from '../errors.ts';
+import { AppError } from '../errors.ts';
 import type { EventStore } from '../events/event-store.ts';
 import type { Job, JobStatus } from '../events/job.ts';
 import { JOB_COLUMNS, jobFromRow } from './job-row.ts';
@@ -20,7 +20,7 @@ export interface JobQueries {
    * @param userId only this user's job is found
    * @param minRevision waits until the stream is that long; default: no waiting
    * @returns null when there is no such job, or it is someone else's
-   * @throws UnavailableError after {@link MIN_REVISION_WAIT_MS} without that revision; what the event store throws
+   * @throws RevisionNotReachedError after {@link MIN_REVISION_WAIT_MS} without that revision; what the event store throws
    */
   get(jobId: string, userId: string, minRevision?: number): Promise<Job | null>;
   /** One page of a user's jobs, newest first, from the read model: it may lag by the projector's few milliseconds. */
@@ -30,6 +30,16 @@ export interface JobQueries {
 /** How long a read waits for a revision that was asked for. */
 export const MIN_REVISION_WAIT_MS = 2_000;
 const LONGEST_PAUSE_MS = 200;
+
+export class RevisionNotReachedError extends AppError {
+  constructor({ id, revision }: Job, wanted: number) {
+    super('REVISION_NOT_REACHED', `The job is at revision ${revision}, not yet at ${wanted}`, {
+      id,
+      revision,
+      wanted,
+    });
+  }
+}
 
 export function createJobQueries({ database, store }: { database: Database; store: EventStore }): JobQueries {
   return {
@@ -66,8 +76,5 @@ async function waitForRevision(store: EventStore, known: Job, minRevision: numbe
     job = (await loadJob(store, job.id, job)) ?? job;
     if (job.revision >= minRevision) return job;
   }
-  throw new UnavailableError(
-    'job',
-    `Job ${job.id} is at revision ${job.revision}, not yet at ${minRevision}`,
-  );
+  throw new RevisionNotReachedError(job, minRevision);
 }

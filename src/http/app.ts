@@ -1,0 +1,47 @@
+import express from 'express';
+import type { Express } from 'express';
+import helmet from 'helmet';
+import type { Identity } from '../identity/identity.ts';
+import type { Logger } from '../logger.ts';
+import { requireUser } from './auth.ts';
+import { errorHandler, MAX_BODY_BYTES, routeNotFound } from './errors.ts';
+import { requestContext } from './request-context.ts';
+import { authRoutes } from './routes/auth.ts';
+import { healthRoutes } from './routes/health.ts';
+import type { Readiness } from './routes/health.ts';
+import { jobRoutes } from './routes/jobs.ts';
+import type { JobRouteOptions } from './routes/jobs.ts';
+
+export interface HttpAppOptions extends Omit<JobRouteOptions, 'requireUser' | 'json'> {
+  readonly identity: Identity;
+  readonly readiness: () => Promise<Readiness>;
+  readonly logger: Logger;
+  /** Proxies in front of the service, whose `X-Forwarded-For` is believed. */
+  readonly trustProxy: number;
+}
+
+/** The REST API under `/api`, and the probes. No other origin may read it: there are no CORS headers. */
+export function createHttpApp({
+  identity,
+  readiness,
+  logger,
+  trustProxy,
+  ...jobOptions
+}: HttpAppOptions): Express {
+  const app = express();
+  app.disable('x-powered-by');
+  // Our tags are revisions; Express's own would be hashes of the body.
+  app.disable('etag');
+  app.set('query parser', 'simple');
+  app.set('trust proxy', trustProxy);
+
+  app.use(requestContext(logger));
+  app.use(helmet());
+  const json = express.json({ limit: MAX_BODY_BYTES });
+  app.use('/api/auth', authRoutes({ identity, json }));
+  app.use('/api/jobs', jobRoutes({ ...jobOptions, requireUser: requireUser(identity), json }));
+  app.use(healthRoutes(readiness));
+  app.use(routeNotFound);
+  app.use(errorHandler(logger));
+  return app;
+}

@@ -1,0 +1,99 @@
+import { STATUS_CODES } from 'node:http';
+import type { ErrorRequestHandler, RequestHandler, Response } from 'express';
+import { AppError } from '../errors.ts';
+import type { Logger } from '../logger.ts';
+import { contextOf, pathOf } from './request-context.ts';
+import { ValidationError } from './validation.ts';
+
+/** Bytes of a request's body. */
+export const MAX_BODY_BYTES = 524_288;
+
+/** The status of each code that a client may see. An error with another code is a fault of ours: 500. */
+const statuses: Readonly<Record<string, number>> = {
+  VALIDATION: 400,
+  EMAIL_TAKEN: 400,
+  JOB_NOT_CANCELLABLE: 400,
+  JOB_NOT_RETRYABLE: 400,
+  ACCESS_TOKEN_REQUIRED: 401,
+  INVALID_ACCESS_TOKEN: 401,
+  INVALID_API_KEY: 401,
+  INVALID_CREDENTIALS: 401,
+  INVALID_REFRESH_TOKEN: 401,
+  ROUTE_NOT_FOUND: 404,
+  JOB_NOT_FOUND: 404,
+  EVENT_TOO_LARGE: 413,
+  REVISION_NOT_REACHED: 503,
+  UNAVAILABLE: 503,
+};
+
+const RETRY_AFTER_SECONDS = 1;
+
+export class AccessTokenRequiredError extends AppError {
+  constructor() {
+    super('ACCESS_TOKEN_REQUIRED', 'Access token required');
+  }
+}
+
+class RouteNotFoundError extends AppError {
+  constructor() {
+    super('ROUTE_NOT_FOUND', 'Route not found');
+  }
+}
+
+export const routeNotFound: RequestHandler = () => {
+  throw new RouteNotFoundError();
+};
+
+/** Answers every error in the error format. What the client did not cause is logged in full and answered without detail. */
+export function errorHandler(logger: Logger): ErrorRequestHandler {
+  // eslint-disable-next-line @typescript-eslint/no-unused-vars -- Express tells an error handler by its four parameters
+  return (error: unknown, req, res, _next) => {
+    const { status, message } = answerTo(error);
+    if (status >= 500) {
+      const line = { err: error, method: req.method, path: pathOf(req.originalUrl), ...contextOf(res) };
+      if (status === 503) logger.warn(line, 'Request turned away');
+      else logger.error(line, 'Request failed');
+    }
+    if (res.headersSent) {
+      res.destroy();
+      return;
+    }
+    sendError(res, status, message, error instanceof ValidationError ? { errors: error.errors } : {});
+  };
+}
+
+function sendError(res: Response, status: number, message: string, more: object): void {
+  if (status === 401) res.set('WWW-Authenticate', 'Bearer');
+  if (status === 503) res.set('Retry-After', String(RETRY_AFTER_SECONDS));
+  res.status(status).json({ success: false, message, ...more });
+}
+
+function answerTo(error: unknown): { status: number; message: string } {
+  if (error instanceof AppError) {
+    const status = statuses[error.code] ?? 500;
+    if (error.code === 'UNAVAILABLE')
+      return { status, message: 'Service temporarily unavailable, please try again' };
+    if (error.code === 'EVENT_TOO_LARGE') return { status, message: tooLarge };
+    if (status < 500 || error.code === 'REVISION_NOT_REACHED') return { status, message: error.message };
+  }
+  const status = statusOfRequestError(error);
+  if (status === 413) return { status, message: tooLarge };
+  if (isTyped(error) && error.type === 'entity.parse.failed') return { status: 400, message: 'Invalid JSON' };
+  return {
+    status,
+    message: status === 500 ? 'Internal server error' : (STATUS_CODES[status] ?? 'Bad Request'),
+  };
+}
+
+const tooLarge = `Request body too large: at most ${MAX_BODY_BYTES / 1_024} KiB`;
+
+/** Express and its body parser mark what the client did wrong with a status; anything else is ours. */
+function statusOfRequestError(error: unknown): number {
+  if (!(error instanceof Error) || !('status' in error)) return 500;
+  const { status } = error;
+  return typeof status === 'number' && status >= 400 && status < 500 ? status : 500;
+}
+
+function isTyped(error: unknown): error is { type: unknown } {
+  return typeof error === 'object' && error !== null && 'type' in error;
+}

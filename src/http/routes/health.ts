@@ -1,0 +1,32 @@
+import { Router } from 'express';
+
+export interface PartState {
+  readonly status: 'ok' | 'degraded' | 'failed';
+  /** Anything else that helps whoever runs the service, e.g. a projection's lag. */
+  readonly [detail: string]: unknown;
+}
+
+export interface Readiness {
+  readonly ready: boolean;
+  readonly parts: Readonly<Record<string, PartState>>;
+}
+
+/** `/healthz` says that the process is alive, `/readyz` whether it can serve, part by part. */
+export function healthRoutes(readiness: () => Promise<Readiness>): Router {
+  const router = Router();
+  router.use((_req, res, next) => {
+    res.set('Cache-Control', 'no-store');
+    next();
+  });
+
+  router.get('/healthz', (_req, res) => {
+    res.json({ status: 'alive' });
+  });
+
+  router.get('/readyz', async (_req, res) => {
+    const { ready, parts } = await readiness();
+    res.status(ready ? 200 : 503).json({ status: ready ? 'ready' : 'not ready', parts });
+  });
+
+  return router;
+}

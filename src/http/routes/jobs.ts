@@ -1,0 +1,114 @@
+import { Router } from 'express';
+import type { Request, RequestHandler, Response } from 'express';
+import { v7 as uuidv7, validate as isUuid } from 'uuid';
+import type { HandleJobCommand } from '../../commands/handle-command.ts';
+import { JobNotFoundError } from '../../commands/job-decider.ts';
+import type { Job } from '../../events/job.ts';
+import type { JobLogQueries } from '../../queries/job-logs.ts';
+import type { JobQueries } from '../../queries/jobs.ts';
+import type { JsonObject } from '../json-payload.ts';
+import { commandContext, userOf } from '../request-context.ts';
+import { sendPage, sendSuccess } from '../responses.ts';
+import { validate, ValidationError } from '../validation.ts';
+import type { FieldErrors } from '../validation.ts';
+import { getJobSchema, jobLogsSchema, listJobsSchema, newJobSchema } from './job-schemas.ts';
+import { jobView } from './job-view.ts';
+
+export interface JobRouteOptions {
+  readonly handleJob: HandleJobCommand;
+  readonly jobs: JobQueries;
+  readonly jobLogs: JobLogQueries;
+  /** What the handler of a job type says of a payload; null when it is fine, or the handler or its schema is not known here. */
+  readonly checkPayload: (type: string, payload: JsonObject) => FieldErrors | null;
+  readonly requireUser: RequestHandler;
+  readonly json: RequestHandler;
+}
+
+/** `/api/jobs`: commands go to the event store, reads come from the read models. */
+export function jobRoutes(options: JobRouteOptions): Router {
+  const { handleJob, jobs, jobLogs, checkPayload, requireUser, json } = options;
+  const router = Router();
+  router.use((_req, res, next) => {
+    res.set('Cache-Control', 'private, no-cache');
+    next();
+  });
+
+  // Who asks is settled first: a stranger's half megabyte is not even read.
+  router.post('/', requireUser, json, async (req, res) => {
+    const { type, payload, webhookUrl } = validate(newJobSchema, req.body);
+    const problems = checkPayload(type, payload);
+    if (problems !== null) throw new ValidationError(underPayload(problems));
+    const jobId = uuidv7();
+    const userId = userOf(res);
+    const { job } = await handleJob(
+      jobId,
+      {
+        type: 'CreateJob',
+        jobId,
+        userId,
+        jobType: type,
+        payload,
+        webhookUrl,
+        maxAttempts: null,
+        runAt: null,
+      },
+      commandContext(res),
+    );
+    res.location(`/api/jobs/${jobId}`);
+    setRevision(res, job);
+    sendSuccess(res, 'Job created successfully', jobView(job), 201);
+  });
+
+  router.get('/', requireUser, async (req, res) => {
+    const { page, limit, status = null } = validate(listJobsSchema, req.query);
+    const found = await jobs.list(userOf(res), { page, limit, status });
+    sendPage(res, 'Jobs retrieved successfully', found.jobs.map(jobView), {
+      page,
+      limit,
+      total: found.total,
+    });
+  });
+
+  router.get('/:id', requireUser, async (req, res) => {
+    const { minRevision } = validate(getJobSchema, req.query);
+    const job = await jobs.get(jobIdOf(req), userOf(res), minRevision);
+    if (job === null) throw new JobNotFoundError();
+    setRevision(res, job);
+    sendSuccess(res, 'Job retrieved successfully', jobView(job));
+  });
+
+  router.delete('/:id', requireUser, async (req, res) => {
+    const command = { type: 'CancelJob', userId: userOf(res), force: false } as const;
+    const { job } = await handleJob(jobIdOf(req), command, commandContext(res));
+    setRevision(res, job);
+    const { id, status, updatedAt } = job;
+    sendSuccess(res, 'Job cancelled successfully', { id, status, updatedAt });
+  });
+
+  router.get('/:id/logs', requireUser, async (req, res) => {
+    const { page, limit } = validate(jobLogsSchema, req.query);
+    const id = jobIdOf(req);
+    if ((await jobs.get(id, userOf(res))) === null) throw new JobNotFoundError();
+    const { lines, total } = await jobLogs.list(id, { page, limit });
+    sendPage(res, 'Job logs retrieved successfully', lines, { page, limit, total });
+  });
+
+  return router;
+}
+
+/** @throws JobNotFoundError for what cannot be a job's id */
+function jobIdOf(req: Request): string {
+  const { id } = req.params;
+  if (typeof id !== 'string' || !isUuid(id)) throw new JobNotFoundError();
+  return id.toLowerCase();
+}
+
+function setRevision(res: Response, { revision }: Job): void {
+  res.set('ETag', `"${revision}"`);
+}
+
+function underPayload(problems: FieldErrors): FieldErrors {
+  return Object.fromEntries(
+    Object.entries(problems).map(([field, texts]) => [field === '' ? 'payload' : `payload.${field}`, texts]),
+  );
+}

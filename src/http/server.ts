@@ -1,0 +1,104 @@
+import { createServer } from 'node:http';
+import type { RequestListener, Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { StartupError } from '../errors.ts';
+import type { Logger } from '../logger.ts';
+import type { Service } from '../service.ts';
+
+export interface HttpServerOptions {
+  readonly app: RequestListener;
+  readonly host: string;
+  /** 0 takes any free one. */
+  readonly port: number;
+  readonly logger: Logger;
+  /** How long a stop waits for requests under way, in milliseconds; default 10,000. */
+  readonly drainMs?: number;
+}
+
+export interface HttpServer extends Service {
+  /** The port in use. */
+  readonly port: number;
+  readonly server: Server;
+  /**
+   * Stops accepting, lets the requests under way finish, and cuts off whatever is left after `drainMs`. Idempotent.
+   */
+  stop(): Promise<void>;
+}
+
+/** How often a stopping server looks for connections that have become idle. */
+const IDLE_CHECK_MS = 50;
+
+/** Listens for HTTP. @throws StartupError when the address cannot be had */
+export async function startHttpServer(options: HttpServerOptions): Promise<HttpServer> {
+  const { app, host, port, logger, drainMs = 10_000 } = options;
+  let stopping: Promise<void> | null = null;
+  const server = createServer(
+    {
+      // A client has this long, in milliseconds, to send its headers, and its whole request.
+      headersTimeout: 15_000,
+      requestTimeout: 60_000,
+      connectionsCheckingInterval: 5_000,
+      // Longer than the usual 60 s of load balancers: it is them who close an idle connection, not us under their feet.
+      keepAliveTimeout: 65_000,
+    },
+    (req, res) => {
+      if (stopping !== null) res.setHeader('Connection', 'close');
+      app(req, res);
+    },
+  );
+  await listen(server, host, port);
+  server.on('error', (error) => logger.error({ err: error }, 'HTTP server error'));
+
+  return {
+    port: (server.address() as AddressInfo).port,
+    server,
+    stop: () => (stopping ??= drain(server, drainMs, logger)),
+  };
+}
+
+function listen(server: Server, host: string, port: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', (error: NodeJS.ErrnoException) => reject(listenError(error, host, port)));
+    server.listen(port, host, () => {
+      server.removeAllListeners('error');
+      resolve();
+    });
+  });
+}
+
+function listenError(error: NodeJS.ErrnoException, host: string, port: number): StartupError {
+  const options = { cause: error };
+  switch (error.code) {
+    case 'EADDRINUSE':
+      return new StartupError(
+        `PORT ${port} is in use: stop what listens there or set another`,
+        { port },
+        options,
+      );
+    case 'EACCES':
+      return new StartupError(
+        `PORT ${port} is not allowed to this user: set one above 1023`,
+        { port },
+        options,
+      );
+    default:
+      return new StartupError(
+        `Cannot listen on HOST ${host}, PORT ${port}: ${error.message}`,
+        { host, port },
+        options,
+      );
+  }
+}
+
+async function drain(server: Server, drainMs: number, logger: Logger): Promise<void> {
+  const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+  // A connection whose last answer goes out after close() would stay open until its keep-alive ends.
+  const idle = setInterval(() => server.closeIdleConnections(), IDLE_CHECK_MS);
+  const late = setTimeout(() => {
+    logger.warn({ drainMs }, 'Requests did not finish in time: their connections are cut');
+    server.closeAllConnections();
+  }, drainMs);
+  await closed;
+  clearInterval(idle);
+  clearTimeout(late);
+}
