@@ -159,3 +159,8 @@ const HIDDEN = /^(JWT_|WEBHOOK_SECRET|DATABASE_URL|REDIS_|EVENTSTORE_|PG)/;
 function handlerEnv(given: Record<string, string>): Record<string, string> {
   return Object.fromEntries(Object.entries(given).filter(([name]) => !HIDDEN.test(name)));
 }
+
+/** This process's environment with some variables set otherwise, for a child process; an empty value unsets one. */
+export function environmentWith(overrides: Readonly<Record<string, string>>): NodeJS.ProcessEnv {
+  return { ...process.env, ...overrides };
+}
