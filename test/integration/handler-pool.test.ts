@@ -1,3 +1,4 @@
+import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { MAX_RESULT_BYTES } from '../../src/commands/job-decider.ts';
 import type { HandlerRegistry } from '../../src/workers/handler.ts';
@@ -191,4 +192,30 @@ test('as many handlers run at once as there are threads', async () => {
   await Promise.all(contexts.map((ctx) => ctx.logged('here')));
   for (const ctx of contexts) ctx.abort(new Error('go'));
   expect(await Promise.all(running)).toEqual(['met', 'met', 'met', 'met']);
+});
+
+test('the examples in the repository load and run', async () => {
+  const handlersDir = fileURLToPath(new URL('../../examples/handlers', import.meta.url));
+  const registry = await testRegistry({ handlersDir });
+  expect(registry.find('word-count')?.checkPayload({ text: '', top: 0 })).toEqual({
+    text: ['text must not be empty'],
+    top: [expect.any(String)],
+  });
+  const ctx = testContext();
+  expect(await registry.run('word-count', { text: 'To be, or not to be', top: 2 }, ctx)).toEqual({
+    words: 6,
+    different: 4,
+    mostUsed: [
+      { word: 'to', count: 2 },
+      { word: 'be', count: 2 },
+    ],
+  });
+  expect(ctx.reports).toContain('Counting 6 words');
+  expect(registry.find('check-site')?.checkPayload({ url: 'file:///etc/hosts' })).toHaveProperty('url');
+  await expect(registry.run('check-site', { url: 'http://127.0.0.1/' }, testContext())).rejects.toMatchObject(
+    {
+      message: '127.0.0.1 is not one of CHECK_SITE_HOSTS',
+      retryable: false,
+    },
+  );
 });

@@ -1,7 +1,7 @@
+import { pino } from 'pino';
 import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { MAX_RESULT_BYTES } from '../../src/commands/job-decider.ts';
-import { createLogger } from '../../src/logger.ts';
 import { resultJson } from '../../src/workers/handler-result.ts';
 import { checkedLogLine, checkedProgress, isRetryable, MAX_LOG_BYTES } from '../../src/workers/handler.ts';
 import { BrokenPayloadSchemaError, parsePayload } from '../../src/workers/payload-schema.ts';
@@ -74,9 +74,11 @@ describe('HANDLERS_DIR', () => {
 
   test('may replace a built-in handler, and says so', async () => {
     const handlersDir = await handlersFolder({ 'mail.mjs': fine('send-email') });
-    const lines: string[] = [];
-    const logger = createLogger('silent');
-    logger.info = ((_fields: object, message: string) => lines.push(message)) as typeof logger.info;
+    const lines: unknown[] = [];
+    const logger = pino(
+      {},
+      { write: (line: string) => lines.push((JSON.parse(line) as { msg: string }).msg) },
+    );
     const registry = await testRegistry({ handlersDir, logger });
     expect(registry.types).toHaveLength(3);
     expect(lines).toEqual(['Handler loaded, in place of the built-in handler']);
