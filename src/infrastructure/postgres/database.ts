@@ -1,8 +1,8 @@
 import pg from 'pg';
 import type { Database, Queryable } from '../../database.ts';
-import { errorMessage } from '../../errors.ts';
+import { UnavailableError } from '../../errors.ts';
 import type { Logger } from '../../logger.ts';
-import { sqlState, translateError } from './errors.ts';
+import { translateError } from './errors.ts';
 import { typeParsers } from './types.ts';
 
 export interface DatabaseOptions {
@@ -55,7 +55,7 @@ export function createDatabase({ url, max, applicationName, logger }: DatabaseOp
       const client = await pool.connect().catch((error: unknown) => {
         throw translateError(error);
       });
-      return runTransaction(client, work, logger);
+      return runTransaction(client, work);
     },
     close: () => (closing ??= pool.end()),
   };
@@ -72,11 +72,7 @@ function queryOn(client: pg.Pool | pg.PoolClient): Queryable['query'] {
   };
 }
 
-async function runTransaction<T>(
-  client: pg.PoolClient,
-  work: (tx: Queryable) => Promise<T>,
-  logger: Logger,
-): Promise<T> {
+async function runTransaction<T>(client: pg.PoolClient, work: (tx: Queryable) => Promise<T>): Promise<T> {
   let broken = false;
   try {
     await client.query('BEGIN');
@@ -87,13 +83,11 @@ async function runTransaction<T>(
       throw new Error('The transaction was rolled back: a statement in it had failed');
     return result;
   } catch (error) {
-    await client.query('ROLLBACK').catch((failure: unknown) => {
-      broken = true;
-      logger.debug({ reason: errorMessage(failure) }, 'Rollback failed; the connection is dropped');
-    });
-    // A statement that got no answer may still be running: its connection can't be used again.
-    broken ||= sqlState(error) === null && translateError(error) !== error;
-    throw translateError(error);
+    const translated = translateError(error);
+    // A statement that got no answer may still be running: its connection can't be used again, for a rollback neither.
+    broken = translated instanceof UnavailableError;
+    if (!broken) await client.query('ROLLBACK').catch(() => (broken = true));
+    throw translated;
   } finally {
     client.release(broken);
   }

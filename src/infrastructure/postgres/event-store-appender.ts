@@ -1,0 +1,180 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { errorMessage, UnavailableError } from '../../errors.ts';
+import { WrongExpectedRevisionError } from '../../events/event-store.ts';
+import type { Logger } from '../../logger.ts';
+import { backoff, sleep } from './waiting.ts';
+import { createConnection } from './connection.ts';
+import { isConnectionLoss, sqlState, translateError } from './errors.ts';
+import { sendBatch } from './event-store-batch.ts';
+import type { AppendResult, EncodedAppend } from './event-store-batch.ts';
+
+export interface Appender {
+  /** @throws WrongExpectedRevisionError, UnavailableError, or the driver's error when Postgres refuses the values */
+  append(append: EncodedAppend): Promise<{ readonly revision: number }>;
+  /** Takes nothing more and waits for what was taken. */
+  close(): Promise<void>;
+}
+
+export interface AppenderOptions {
+  readonly url: string;
+  readonly logger: Logger;
+  /** After each commit. */
+  readonly committed: () => void;
+}
+
+interface Waiting extends EncodedAppend {
+  /** On the clock of `performance.now()`: not tried again after it. */
+  readonly deadline: number;
+  resolve(result: { readonly revision: number }): void;
+  reject(error: unknown): void;
+}
+
+const BATCH = { appends: 500, bytes: 4 * 1024 * 1024 };
+const QUEUE = { appends: 20_000, bytes: 64 * 1024 * 1024 };
+/** Milliseconds. An append is tried again for as long as `PATIENCE`, so it fails at most `QUERY_TIMEOUT` after it. */
+const PATIENCE = 8_000;
+const LOCK_TIMEOUT = 3_000;
+const STATEMENT_TIMEOUT = 4_000;
+const QUERY_TIMEOUT = 5_000;
+const RETRY = { first: 50, most: 1_000 };
+
+/**
+ * Appends over one connection, one batch at a time: what arrives while a batch is in flight goes together in the next. One
+ * commit for many appends is where the throughput comes from, and one writer waits for no lock of its own process.
+ */
+export function createAppender({ url, logger, committed }: AppenderOptions): Appender {
+  const connection = createConnection({
+    url,
+    applicationName: 'asyncly append',
+    lockTimeout: LOCK_TIMEOUT,
+    statementTimeout: STATEMENT_TIMEOUT,
+    queryTimeout: QUERY_TIMEOUT,
+    // A snapshot taken before the append lock was had would hide the events of the writer before; an append that
+    // was acknowledged is on disk, whatever the server's default says.
+    setup: `SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED;
+      SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'`,
+  });
+  const queue: Waiting[] = [];
+  let queuedBytes = 0;
+  let draining: Promise<void> | null = null;
+  let closed = false;
+
+  async function drain(): Promise<void> {
+    do {
+      // Lets everyone who was just answered, or who asks in this same turn, join the batch.
+      await nextTurn();
+      const batch = takeBatch();
+      if (batch.length > 0) await settle(batch);
+    } while (queue.length > 0);
+    draining = null;
+  }
+
+  function takeBatch(): Waiting[] {
+    const batch: Waiting[] = [];
+    let bytes = 0;
+    let taken = 0;
+    for (const append of queue) {
+      if (batch.length === BATCH.appends || (batch.length > 0 && bytes + append.size > BATCH.bytes)) break;
+      taken++;
+      queuedBytes -= append.size;
+      if (append.deadline < performance.now()) {
+        append.reject(new UnavailableError('postgres', 'The event store did not get to this append in time'));
+        continue;
+      }
+      batch.push(append);
+      bytes += append.size;
+    }
+    queue.splice(0, taken);
+    return batch;
+  }
+
+  async function settle(batch: readonly Waiting[]): Promise<void> {
+    let results: AppendResult[];
+    try {
+      results = await sendUntilAnswered(batch);
+    } catch (error) {
+      if (batch.length === 1 || !isFaultOfValues(error)) {
+        for (const append of batch) append.reject(translateError(error));
+        return;
+      }
+      // One member's values made Postgres refuse the statement: only that one shall fail.
+      for (const append of batch) await settle([append]);
+      return;
+    }
+    committed();
+    batch.forEach((append, i) => {
+      answer(append, results[i]);
+    });
+  }
+
+  /** The ids and expectations make it safe to send the same batch again when it is not known what became of it. */
+  async function sendUntilAnswered(batch: readonly Waiting[]): Promise<AppendResult[]> {
+    const deadline = Math.min(...batch.map((append) => append.deadline));
+    for (let failures = 1; ; failures++) {
+      try {
+        return await sendBatch(await connection.get(), batch);
+      } catch (error) {
+        if (!isWorthRetrying(error)) throw error;
+        // 55P03 is the lock timeout: this connection is sound, the lock is held by someone else.
+        if (sqlState(error) !== '55P03') connection.discard();
+        const pause = backoff(failures, RETRY.first, RETRY.most);
+        logger.warn(
+          { failures, appends: batch.length, reason: errorMessage(error) },
+          'Append not answered; trying again',
+        );
+        if (performance.now() + pause > deadline) throw unanswered(error);
+        await sleep(pause);
+      }
+    }
+  }
+
+  return {
+    append(append) {
+      if (closed) return Promise.reject(new UnavailableError('postgres', 'The event store is closed'));
+      // A single append above the limit of bytes may still pass, alone.
+      if (queue.length >= QUEUE.appends || (queue.length > 0 && queuedBytes + append.size > QUEUE.bytes)) {
+        return Promise.reject(
+          new UnavailableError('postgres', `The event store is overloaded: ${queue.length} appends wait`),
+        );
+      }
+      return new Promise((resolve, reject) => {
+        queue.push({ ...append, deadline: performance.now() + PATIENCE, resolve, reject });
+        queuedBytes += append.size;
+        draining ??= drain();
+      });
+    },
+    async close() {
+      closed = true;
+      await draining;
+      await connection.close();
+    },
+  };
+}
+
+function answer(append: Waiting, result: AppendResult | undefined): void {
+  if (result === undefined)
+    append.reject(new Error('eventstore.append returned fewer rows than it was given appends'));
+  else if (result.appended) append.resolve({ revision: result.revision });
+  else {
+    const actual = result.revision === -1 ? 'no_stream' : result.revision;
+    append.reject(new WrongExpectedRevisionError(append.stream, append.expected, actual));
+  }
+}
+
+/** SQLSTATE classes 22 (data), 23 (integrity) and 54 (limits). */
+function isFaultOfValues(error: unknown): boolean {
+  return /^(22|23|54)/.test(sqlState(error) ?? '');
+}
+
+/** The connection was lost, the lock was not had (55P03), Postgres rolled back on its own (40), or it is a standby now (25006). */
+function isWorthRetrying(error: unknown): boolean {
+  return isConnectionLoss(error) || /^(55P03|40...|25006)$/.test(sqlState(error) ?? '');
+}
+
+function unanswered(cause: unknown): UnavailableError {
+  return new UnavailableError(
+    'postgres',
+    `The event store did not answer an append: ${errorMessage(cause)}`,
+    { cause },
+  );
+}

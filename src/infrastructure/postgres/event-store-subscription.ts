@@ -1,0 +1,106 @@
+import type { Queryable } from '../../database.ts';
+import { errorMessage, UnavailableError } from '../../errors.ts';
+import { CheckpointAheadError } from '../../events/event-store.ts';
+import type { SubscribeOptions, SubscriptionMessage } from '../../events/event-store.ts';
+import type { Logger } from '../../logger.ts';
+import { readHead, readPage } from './event-store-pages.ts';
+import type { Page } from './event-store-pages.ts';
+import type { Pulse } from './pulse.ts';
+import { backoff, isAborted, sleep } from './waiting.ts';
+
+export interface SubscriptionDeps {
+  readonly database: Queryable;
+  readonly pulse: Pulse;
+  readonly logger: Logger;
+}
+
+/** Milliseconds between two looks at an unchanged store, and the least time between two looks at its end. */
+const POLL = { least: 250, most: 500 };
+const BREATH = 5;
+const RETRY = { first: 100, most: 5_000 };
+/** How many batches' worth of foreign events one statement may skip. */
+const MOST_SKIPPED = 16;
+
+/** A page under way, with what was known when it was asked for. */
+interface Asked {
+  readonly page: Promise<Page | null>;
+  readonly beats: number;
+  readonly at: number;
+}
+
+/** See `EventStore.subscribe`. */
+export async function* subscribeToPages(
+  deps: SubscriptionDeps,
+  { after, prefixes, batchSize = 500, signal: wanted }: SubscribeOptions,
+): AsyncGenerator<SubscriptionMessage, void, void> {
+  // Also ends the retries of a page that was asked for ahead, when the consumer leaves the loop.
+  const leaving = new AbortController();
+  const signal = AbortSignal.any([wanted, leaving.signal]);
+  let position = after;
+  let scan = batchSize;
+  const ask = (): Asked => {
+    const request = { after: position, prefixes, limit: batchSize, scan };
+    const page = persistently(deps, signal, () => readPage(deps.database, request));
+    page.catch(() => undefined);
+    return { page, beats: deps.pulse.beats, at: performance.now() };
+  };
+  try {
+    const head = await persistently(deps, signal, () => readHead(deps.database));
+    if (head === null) return;
+    if (after > head) throw new CheckpointAheadError(after, head);
+    let behind = true;
+    let ahead: Asked | null = null;
+    for (;;) {
+      const asked: Asked = ahead ?? ask();
+      ahead = null;
+      const page = await asked.page;
+      if (page === null || isAborted(signal)) return;
+      position = page.position;
+      // Where few events are wanted, more are looked through at a time.
+      const sparse = page.events.length < batchSize / 2;
+      scan = sparse && prefixes.length > 0 ? Math.min(scan * 2, batchSize * MOST_SKIPPED) : batchSize;
+      if (!page.atHead) ahead = ask();
+      if (page.events.length > 0) yield { kind: 'events', events: page.events };
+      if (isAborted(signal)) return;
+      if (page.atHead) {
+        if (behind || position > (page.events.at(-1)?.position ?? page.after))
+          yield { kind: 'caught-up', position };
+        await deps.pulse.wait(asked.beats, POLL.least + Math.random() * (POLL.most - POLL.least), signal);
+        // Under a steady stream of appends: fewer and larger pages.
+        const early = BREATH - (performance.now() - asked.at);
+        if (early > 0) await sleep(early, signal);
+      }
+      behind = !page.atHead;
+    }
+  } finally {
+    leaving.abort();
+  }
+}
+
+/** Tries until it works; null when the signal came first. */
+async function persistently<T>(
+  { logger }: SubscriptionDeps,
+  signal: AbortSignal,
+  read: () => Promise<T>,
+): Promise<T | null> {
+  for (let failures = 1; !signal.aborted; failures++) {
+    try {
+      return await unlessAborted(read(), signal);
+    } catch (error) {
+      if (!(error instanceof UnavailableError)) throw error;
+      const level = failures < 4 ? 'warn' : 'error';
+      logger[level]({ failures, reason: errorMessage(error) }, 'Subscription cannot read; trying again');
+      await sleep(backoff(failures, RETRY.first, RETRY.most), signal);
+    }
+  }
+  return null;
+}
+
+/** The result, or null as soon as the signal aborts; the read then ends on its own. */
+function unlessAborted<T>(read: Promise<T>, signal: AbortSignal): Promise<T | null> {
+  return new Promise((resolve, reject) => {
+    const abort = (): void => resolve(null);
+    signal.addEventListener('abort', abort, { once: true });
+    read.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort));
+  });
+}

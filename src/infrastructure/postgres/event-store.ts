@@ -1,0 +1,43 @@
+import type { Database } from '../../database.ts';
+import type { EventStore } from '../../events/event-store.ts';
+import type { Logger } from '../../logger.ts';
+import { createAppender } from './event-store-appender.ts';
+import { encodeAppend } from './event-store-batch.ts';
+import { createListener } from './event-store-listener.ts';
+import { readHead, readStreamPage } from './event-store-pages.ts';
+import { subscribeToPages } from './event-store-subscription.ts';
+
+export interface PostgresEventStoreOptions {
+  /** For the two connections of its own: one appends, one listens. */
+  readonly url: string;
+  /** The same database, for reading; stays the caller's to close, after the store. */
+  readonly database: Database;
+  readonly logger: Logger;
+}
+
+/** The event store in the schema `eventstore` of a migrated database. Opens no connection before it is used. */
+export function createPostgresEventStore({ url, database, logger }: PostgresEventStoreOptions): EventStore {
+  const listener = createListener({ url, logger });
+  const appender = createAppender({ url, logger, committed: () => listener.appended() });
+  const closing = new AbortController();
+  let closed: Promise<void> | null = null;
+  return {
+    async append(stream, events, { expected }) {
+      return appender.append(encodeAppend(stream, events, expected));
+    },
+    read: (stream, options = {}) => readStreamPage(database, stream, options),
+    subscribe(options) {
+      listener.listen();
+      const signal = AbortSignal.any([options.signal, closing.signal]);
+      return subscribeToPages({ database, pulse: listener.pulse, logger }, { ...options, signal });
+    },
+    head: () => readHead(database),
+    close() {
+      return (closed ??= (async () => {
+        closing.abort();
+        await appender.close();
+        await listener.close();
+      })());
+    },
+  };
+}
