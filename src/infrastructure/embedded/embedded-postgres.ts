@@ -11,7 +11,7 @@ import { prepareCluster, readClusterRecord, writeClusterRecord } from './cluster
 import { chooseLauncher } from './launcher.ts';
 import type { Launcher, LaunchMode } from './launcher.ts';
 import { stopOrphan } from './orphan.ts';
-import { prepareDirectory, storageError, writePrivateFile } from './private-files.ts';
+import { errorCode, prepareDirectory, storageError, writePrivateFile } from './private-files.ts';
 import { lockAddress, lockFreed, tryLock } from './process-lock.ts';
 import type { ProcessLock } from './process-lock.ts';
 import { embeddedUrl, PostgresServer } from './server.ts';
@@ -34,6 +34,8 @@ export interface EmbeddedPostgresOptions {
   readonly settings?: Readonly<Record<string, string>>;
   /** How to run the server's programs; chosen by user and system when left out. */
   readonly launchMode?: LaunchMode;
+  /** Where a system user's programs and data go, when one has to run the server; default `/var/lib/asyncly`. */
+  readonly systemFolder?: string;
 }
 
 interface Context extends EmbeddedPostgresOptions {
@@ -62,6 +64,7 @@ export async function openEmbeddedPostgres(options: EmbeddedPostgresOptions): Pr
     binaries,
     recordedHome: record?.home,
     mode: options.launchMode,
+    systemFolder: options.systemFolder ?? '/var/lib/asyncly',
   });
   // Locks go by where the data is, so that two copies of a DATA_DIR that share it exclude each other.
   const ownerLock = lockAddress(launcher.home, 'owner');
@@ -127,7 +130,7 @@ class Session implements EmbeddedPostgres {
     for (;;) {
       const attempt = await tryLock(ownerLock);
       if (attempt.lock) return this.#own(attempt.lock);
-      const url = await answeringServer(dataDir);
+      const url = await answeringServer(dataDir, attempt.heldBy);
       if (url !== undefined) {
         this.#url = url;
         this.#watching = this.#watchOwner();
@@ -240,21 +243,19 @@ function noticePath(dataDir: string): string {
   return join(dataDir, 'postgres.json');
 }
 
-/** The URL in `postgres.json`, if the server there answers to it. */
-async function answeringServer(dataDir: string): Promise<string | undefined> {
+/** The URL in `postgres.json`, if the present owner wrote it and the server there answers. */
+async function answeringServer(dataDir: string, ownerPid: number | undefined): Promise<string | undefined> {
   const path = noticePath(dataDir);
   const text = await readFile(path, 'utf8').catch((error: unknown) => {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return '';
+    if (errorCode(error) === 'ENOENT') return undefined;
     throw storageError(error, path);
   });
-  if (text === '') return undefined;
-  const client = new pg.Client({
-    connectionString: noticeShape.parse(JSON.parse(text)).url,
-    connectionTimeoutMillis: 5_000,
-  });
+  if (text === undefined) return undefined;
+  const { url, pid } = noticeShape.parse(JSON.parse(text));
+  if (ownerPid !== undefined && pid !== ownerPid) return undefined;
+  const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 5_000 });
   client.on('error', () => undefined);
   try {
-    const { url } = noticeShape.parse(JSON.parse(text));
     await client.connect();
     return url;
   } catch {

@@ -43,14 +43,14 @@ export interface LauncherOptions {
   readonly recordedHome: string | undefined;
   /** Overrides the choice, for tests. */
   readonly mode: LaunchMode | undefined;
+  readonly systemFolder: string;
 }
 
 const execute = promisify(execFile);
-const systemHomes = '/var/lib/asyncly';
 
 /** @throws StartupError when the data is kept in a way this process can't get at */
 export async function chooseLauncher(options: LauncherOptions): Promise<Launcher> {
-  const { dataDir, binaries, recordedHome } = options;
+  const { dataDir, binaries, recordedHome, systemFolder } = options;
   const root = process.getuid?.() === 0;
   const wrapper = (await succeeds('setpriv', ['--pdeathsig', 'INT', 'true'])) ? 'setpriv' : undefined;
   const namespace = await namespaceArguments();
@@ -83,7 +83,7 @@ export async function chooseLauncher(options: LauncherOptions): Promise<Launcher
   let account: Account | undefined;
   let programs = binaries;
   const hash = createHash('sha256').update(dataDir).digest('hex').slice(0, 16);
-  const home = mode === 'system-user' ? (recordedHome ?? join(systemHomes, hash)) : dataDir;
+  const home = mode === 'system-user' ? (recordedHome ?? join(systemFolder, hash)) : dataDir;
   return {
     mode,
     home,
@@ -92,7 +92,7 @@ export async function chooseLauncher(options: LauncherOptions): Promise<Launcher
     },
     async prepare() {
       if (mode !== 'system-user') return;
-      ({ account, binaries: programs } = await prepareSystemUser(systemHomes, home, binaries));
+      ({ account, binaries: programs } = await prepareSystemUser(systemFolder, home, binaries));
     },
     run(program, args, deathSignal) {
       const command = [
