@@ -47,6 +47,7 @@ const schema = z.object({
     .string()
     .regex(/^\d+(\.\d+)?$/, 'must be a number such as 1 or 0.1')
     .transform(Number)
+    .pipe(z.number().max(1_000, 'must be at most 1000'))
     .default(1),
   JOB_MAX_ATTEMPTS: wholeNumber(1, 100).default(3),
   JOB_BACKOFF_MS: wholeNumber(0, 3_600_000).default(1_000),

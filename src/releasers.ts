@@ -5,6 +5,7 @@ import type { Logger } from './logger.ts';
 export class Releasers {
   readonly #logger: Logger;
   readonly #stack: { name: string; release: () => Promise<void> }[] = [];
+  #releasing: Promise<void> = Promise.resolve();
 
   constructor(logger: Logger) {
     this.#logger = logger;
@@ -15,8 +16,16 @@ export class Releasers {
     this.#stack.push({ name, release });
   }
 
-  /** Gives everything back, each exactly once; one that fails does not keep the others. */
-  async releaseAll(): Promise<void> {
+  /**
+   * Gives everything back, one after the other, each exactly once; one that fails does not keep the others. Resolves when
+   * nothing is left, however often it is called.
+   */
+  releaseAll(): Promise<void> {
+    // In a chain: a second call must neither overtake the first nor return before it is done.
+    return (this.#releasing = this.#releasing.then(() => this.#drain()));
+  }
+
+  async #drain(): Promise<void> {
     for (let next = this.#stack.pop(); next; next = this.#stack.pop()) {
       const { name, release } = next;
       try {

@@ -3,9 +3,9 @@ import type { Database, Queryable } from '../database.ts';
 import { AppError, errorMessage, UnavailableError } from '../errors.ts';
 import { decodeEvent } from '../events/codec.ts';
 import type { DomainEvent } from '../events/codec.ts';
-import { START } from '../events/event-store.ts';
 import type { EventStore, Position, PositionedEvent } from '../events/event-store.ts';
 import type { Logger } from '../logger.ts';
+import { CheckpointMovedError, loadCheckpoint, moveCheckpoint, recordStop } from './checkpoints.ts';
 import { throttleMarks } from './throttle-marks.ts';
 
 /** A stored event together with what it means to the code of today. */
@@ -21,9 +21,12 @@ export interface Consumer {
   readonly prefixes: readonly string[];
   /** Most events in one transaction. */
   readonly batchSize?: number;
-  /** Writes what the events amount to, in the transaction that also moves the checkpoint. No other effect is allowed. */
+  /**
+   * Writes what the events amount to, in the transaction that also moves the checkpoint. No other effect is allowed: the
+   * transaction may fail and the same events come again.
+   */
   apply(events: readonly ConsumedEvent[], tx: Queryable): Promise<void>;
-  /** After the commit of a batch, or when a mark moved the checkpoint: hints and queue entries. */
+  /** After each commit that moved the checkpoint: hints and queue entries. What it throws is logged and changes nothing. */
   committed?(position: Position): Promise<void>;
 }
 
@@ -34,21 +37,14 @@ export interface ConsumeOptions {
   readonly signal: AbortSignal;
 }
 
-/** Another process has moved the checkpoint: this one no longer leads. */
-export class CheckpointMovedError extends AppError {
-  constructor(name: string) {
-    super('CHECKPOINT_MOVED', `Another process moves the checkpoint of ${name}`, { name });
-  }
-}
-
 /** Marks move an idle checkpoint at most this often, so that foreign events cost no writes. */
 const MARK_INTERVAL_MS = 1_000;
 const RETRY_MS = { first: 100, most: 5_000 };
 
 /**
  * Follows the store from the consumer's checkpoint until the signal: batch, transaction, next. Failures of Postgres
- * or the store are waited out. An event that cannot be applied stops the consumer in front of it: the row in `checkpoints` names it
- * and this function returns.
+ * or the store are waited out. An event that cannot be applied stops the consumer in front of it: the row in `checkpoints`
+ * names it and this function returns.
  * @throws CheckpointMovedError another process took over
  */
 export async function consume(consumer: Consumer, options: ConsumeOptions): Promise<void> {
@@ -58,7 +54,8 @@ export async function consume(consumer: Consumer, options: ConsumeOptions): Prom
       await follow(consumer, options, () => (failures = 0));
       return;
     } catch (error) {
-      if (error instanceof CheckpointMovedError || isAborted(signal)) throw error;
+      if (error instanceof CheckpointMovedError) throw error;
+      if (isAborted(signal)) return;
       if (!isTransient(error)) {
         await reportStop(consumer, error, options);
         return;
@@ -75,48 +72,62 @@ export async function consume(consumer: Consumer, options: ConsumeOptions): Prom
 }
 
 async function follow(consumer: Consumer, options: ConsumeOptions, progressed: () => void): Promise<void> {
-  const { store, database, signal } = options;
-  let position = await loadCheckpoint(database, consumer.name);
-  const subscription = store.subscribe({
-    after: position,
-    prefixes: consumer.prefixes,
-    signal,
-    batchSize: consumer.batchSize ?? 500,
-  });
-  for await (const message of throttleMarks(subscription, MARK_INTERVAL_MS)) {
-    if (message.kind === 'events') {
-      position = await applyBatch(consumer, message.events, position, database);
-    } else if (message.position > position) {
-      await moveCheckpoint(database, consumer.name, position, message.position);
-      position = message.position;
-    } else continue;
+  const { store, database, logger, signal } = options;
+  const { name, prefixes, batchSize = 500 } = consumer;
+  let position = await loadCheckpoint(database, name);
+  const after = position;
+  const messages = throttleMarks(
+    (left) => store.subscribe({ after, prefixes, signal: AbortSignal.any([signal, left]), batchSize }),
+    MARK_INTERVAL_MS,
+  );
+
+  async function moved(to: Position): Promise<void> {
+    position = to;
     progressed();
-    await consumer.committed?.(position);
+    try {
+      await consumer.committed?.(to);
+    } catch (error) {
+      logger.error({ consumer: name, err: error }, 'What follows a commit failed');
+    }
+  }
+
+  for await (const message of messages) {
+    if (message.kind === 'events') {
+      for await (const reached of applyBatch(consumer, message.events, position, database))
+        await moved(reached);
+    } else if (message.position > position) {
+      await moveCheckpoint(database, name, position, message.position);
+      await moved(message.position);
+    }
   }
 }
 
-/** The whole batch in one transaction; when it fails for good, one by one, so that only the event at fault is left. */
-async function applyBatch(
+/**
+ * The whole batch in one transaction; when it fails for good, one by one, so that only the event at fault is left.
+ * Yields the checkpoint after each commit.
+ */
+async function* applyBatch(
   consumer: Consumer,
   batch: readonly PositionedEvent[],
   from: Position,
   database: Database,
-): Promise<Position> {
-  try {
-    return await applyTogether(consumer, batch, from, database);
-  } catch (error) {
+): AsyncGenerator<Position> {
+  const together = await applyTogether(consumer, batch, from, database).catch((error: unknown) => {
     if (error instanceof CheckpointMovedError || isTransient(error)) throw error;
+    return null;
+  });
+  if (together !== null) {
+    yield together;
+    return;
   }
   let position = from;
   for (const recorded of batch) {
-    try {
-      position = await applyTogether(consumer, [recorded], position, database);
-    } catch (error) {
+    position = await applyTogether(consumer, [recorded], position, database).catch((error: unknown) => {
       if (error instanceof CheckpointMovedError || isTransient(error)) throw error;
       throw new EventNotApplicableError(recorded, error);
-    }
+    });
+    yield position;
   }
-  return position;
 }
 
 async function applyTogether(
@@ -138,9 +149,11 @@ async function applyTogether(
 
 /** A consumer met an event it can do nothing with. */
 class EventNotApplicableError extends AppError {
-  readonly eventId: string;
+  /** Private, because a logged error shows its public fields and the event may hold a user's payload. */
+  readonly #event: PositionedEvent;
 
-  constructor({ id, type, stream, revision, position }: PositionedEvent, cause: unknown) {
+  constructor(event: PositionedEvent, cause: unknown) {
+    const { id, type, stream, revision, position } = event;
     const place = `${type} ${id} (${stream}@${revision}, position ${position.toString()})`;
     super(
       'EVENT_NOT_APPLICABLE',
@@ -148,26 +161,12 @@ class EventNotApplicableError extends AppError {
       { id, type, stream, revision },
       { cause },
     );
-    this.eventId = id;
+    this.#event = event;
   }
-}
 
-async function loadCheckpoint(database: Queryable, name: string): Promise<Position> {
-  await database.query('INSERT INTO checkpoints (name) VALUES ($1) ON CONFLICT DO NOTHING', [name]);
-  const { rows } = await database.query<{ position: bigint }>(
-    'SELECT position FROM checkpoints WHERE name = $1',
-    [name],
-  );
-  return rows[0]?.position ?? START;
-}
-
-async function moveCheckpoint(tx: Queryable, name: string, from: Position, to: Position): Promise<void> {
-  const { rowCount } = await tx.query(
-    `UPDATE checkpoints SET position = $3, failed_event_id = NULL, error = NULL, updated_at = now()
-     WHERE name = $1 AND position = $2`,
-    [name, from, to],
-  );
-  if (rowCount !== 1) throw new CheckpointMovedError(name);
+  get event(): PositionedEvent {
+    return this.#event;
+  }
 }
 
 async function reportStop(
@@ -175,25 +174,18 @@ async function reportStop(
   error: unknown,
   { database, logger }: ConsumeOptions,
 ): Promise<void> {
-  logger.fatal(
-    { consumer: consumer.name, err: error },
-    `Consumer ${consumer.name} has stopped: ${errorMessage(error)}`,
-  );
-  const eventId = error instanceof EventNotApplicableError ? error.eventId : null;
-  await database.query(
-    'UPDATE checkpoints SET failed_event_id = $2, error = $3, updated_at = now() WHERE name = $1',
-    [consumer.name, eventId, errorMessage(error)],
-  );
+  const message = errorMessage(error);
+  logger.fatal({ consumer: consumer.name, err: error }, `Consumer ${consumer.name} has stopped: ${message}`);
+  const event = error instanceof EventNotApplicableError ? error.event : null;
+  await recordStop(database, consumer.name, { error: message, event });
 }
 
 /**
  * Whether trying the same again may help: the part was away, or Postgres refused for reasons of its own (SQLSTATE
- * classes 08 connection, 40 rollback, 53 resources, 55 lock, 57 intervention, 58 system).
+ * classes 40 rollback, 55 lock, 58 system).
  */
 function isTransient(error: unknown): boolean {
   if (error instanceof UnavailableError) return true;
-  if (error instanceof AppError || !(error instanceof Error)) return false;
-  const code = (error as { code?: unknown }).code;
-  if (typeof code !== 'string') return /connection|timeout/i.test(error.message);
-  return /^(08|40|53|55|57|58)...$/.test(code) || /^(ECONN|EPIPE|ETIMEDOUT|ENET|EHOST|EAI_)/.test(code);
+  const code = error instanceof Error ? (error as { code?: unknown }).code : undefined;
+  return typeof code === 'string' && /^(40|55|58)[0-9A-Z]{3}$/.test(code);
 }

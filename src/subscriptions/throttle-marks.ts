@@ -2,18 +2,28 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { SubscriptionMessage } from '../events/event-store.ts';
 
 /**
- * The same subscription with at most one `caught-up` mark an interval. A mark that comes too early is held back, and handed
+ * A subscription with at most one `caught-up` mark an interval. A mark that comes too early is held back, and handed
  * out late unless events or a newer mark come first: a consumer that saves marks is never left behind an idle store.
+ * The next message is asked for while the last one is worked on.
+ * @param subscribe begins the subscription; the signal ends it when the consumer leaves, for what waits on an idle
+ * store cannot be returned from
  * @param intervalMs milliseconds between two marks
  */
 export async function* throttleMarks(
-  subscription: AsyncIterable<SubscriptionMessage>,
+  subscribe: (left: AbortSignal) => AsyncIterable<SubscriptionMessage>,
   intervalMs: number,
 ): AsyncGenerator<SubscriptionMessage> {
-  const messages = subscription[Symbol.asyncIterator]();
+  const left = new AbortController();
+  const messages = subscribe(left.signal)[Symbol.asyncIterator]();
+  const pull = (): Promise<IteratorResult<SubscriptionMessage>> => {
+    const next = messages.next();
+    // It may fail while the consumer is busy: it is seen when it is awaited, and must not end the process before.
+    next.catch(() => undefined);
+    return next;
+  };
   let held: SubscriptionMessage | null = null;
   let markedAt = Number.NEGATIVE_INFINITY;
-  let next = messages.next();
+  let next = pull();
   try {
     for (;;) {
       const result: IteratorResult<SubscriptionMessage> | 'timeout' =
@@ -25,7 +35,7 @@ export async function* throttleMarks(
         continue;
       }
       if (result.done === true) return;
-      next = messages.next();
+      next = pull();
       const message: SubscriptionMessage = result.value;
       if (message.kind === 'caught-up' && performance.now() - markedAt < intervalMs) {
         held = message;
@@ -36,8 +46,7 @@ export async function* throttleMarks(
       yield message;
     }
   } finally {
-    // The consumer left early: the pending pull must not surface as an unhandled rejection.
-    next.catch(() => undefined);
+    left.abort();
     await messages.return?.();
   }
 }

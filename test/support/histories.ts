@@ -1,0 +1,189 @@
+import fc from 'fast-check';
+import { decideJob } from '../../src/commands/job-decider.ts';
+import type { JobCommand } from '../../src/commands/job-decider.ts';
+import { AppError } from '../../src/errors.ts';
+import { decodeEvent, encodeEvent } from '../../src/events/codec.ts';
+import type { DomainEvent } from '../../src/events/codec.ts';
+import type { PositionedEvent } from '../../src/events/event-store.ts';
+import { evolveJob, jobLogStream, jobStream } from '../../src/events/job.ts';
+import type { Job } from '../../src/events/job.ts';
+import type { ConsumedEvent } from '../../src/subscriptions/consumer.ts';
+import { USER } from './job-spec.ts';
+
+const START = Date.parse('2026-05-19T10:00:00.000Z');
+
+/** A UUID of version 7's form that follows from two numbers. */
+export const uuid = (kind: number, n: number): string =>
+  `0196e7d2-${kind.toString(16).padStart(4, '0')}-7000-8000-${n.toString(16).padStart(12, '0')}`;
+
+const jobIdOf = (n: number): string => uuid(1, n);
+
+/** One thing that happens in a history: to which of its jobs, what, and after how many milliseconds. */
+interface Happening {
+  readonly job: number;
+  readonly what: (typeof WHAT)[number];
+  readonly flag: boolean;
+  readonly text: string;
+  readonly elapsed: number;
+}
+
+const WHAT = [
+  'start',
+  'start',
+  'takeover',
+  'complete',
+  'fail',
+  'fail',
+  'release',
+  'cancel',
+  'finish',
+  'retry',
+  'log',
+  'progress',
+] as const;
+
+const happening: fc.Arbitrary<Happening> = fc.record({
+  job: fc.nat(3),
+  what: fc.constantFrom(...WHAT),
+  flag: fc.boolean(),
+  text: fc.oneof(fc.string({ maxLength: 12 }), fc.constant('a\u0000b')),
+  elapsed: fc.nat(3_000),
+});
+
+/** Histories of up to four jobs that the decider allows, as a subscription to the whole store hands them out. */
+export const history: fc.Arbitrary<PositionedEvent[]> = fc
+  .array(happening, { minLength: 1, maxLength: 60, size: 'max' })
+  .map(play);
+
+/** The same events cut into batches at random places. */
+export const historyInBatches: fc.Arbitrary<PositionedEvent[][]> = fc
+  .tuple(history, fc.infiniteStream(fc.integer({ min: 1, max: 12 })))
+  .map(([events, sizes]) => {
+    const batches: PositionedEvent[][] = [];
+    for (let from = 0; from < events.length;) {
+      const size = sizes.next().value as number;
+      batches.push(events.slice(from, from + size));
+      from += size;
+    }
+    return batches;
+  });
+
+export const consumed = (recorded: PositionedEvent): ConsumedEvent => ({
+  recorded,
+  event: decodeEvent(recorded),
+});
+
+/** What the job streams among some events fold to, by job id. */
+export function foldJobs(events: readonly PositionedEvent[]): Map<string, Job> {
+  const jobs = new Map<string, Job>();
+  for (const recorded of events) {
+    if (!recorded.stream.startsWith('job-')) continue;
+    const id = recorded.stream.slice('job-'.length);
+    const event = decodeEvent(recorded) as Parameters<typeof evolveJob>[1]['event'];
+    const { occurredAt } = recorded.metadata;
+    jobs.set(id, evolveJob(jobs.get(id) ?? null, { event, occurredAt, revision: recorded.revision }));
+  }
+  return jobs;
+}
+
+function play(happenings: readonly Happening[]): PositionedEvent[] {
+  const events: PositionedEvent[] = [];
+  const jobs = new Map<string, Job>();
+  const revisions = new Map<string, number>();
+  let now = START;
+
+  function record(stream: string, event: DomainEvent): PositionedEvent {
+    const revision = (revisions.get(stream) ?? -1) + 1;
+    revisions.set(stream, revision);
+    const n = events.length;
+    const encoded = encodeEvent(event, uuid(2, n), {
+      correlationId: 'request',
+      causationId: 'request',
+      actor: { kind: 'system', id: 'test' },
+      occurredAt: new Date(now).toISOString(),
+    });
+    // Holes in the positions, as a store of many streams has them.
+    const recorded = { ...encoded, stream, revision, position: BigInt(n * 3) };
+    events.push(recorded);
+    return recorded;
+  }
+
+  for (const [n, { job: index, what, flag, text, elapsed }] of happenings.entries()) {
+    now += elapsed;
+    const jobId = jobIdOf(index);
+    const job = jobs.get(jobId) ?? null;
+    if (job?.execution && (what === 'log' || what === 'progress')) {
+      const origin = { jobId, round: job.round, attempt: job.attempt, executionId: job.execution.id };
+      record(
+        jobLogStream(jobId),
+        what === 'log'
+          ? { type: 'JobLogged', data: { ...origin, message: text } }
+          : { type: 'JobProgressed', data: { ...origin, percent: elapsed % 101, note: flag ? text : null } },
+      );
+      continue;
+    }
+    const command = job === null ? create(jobId, flag, now) : commandFor(job, what, flag, text, n);
+    let decided: ReturnType<typeof decideJob>;
+    try {
+      decided = decideJob(job, command, new Date(now).toISOString());
+    } catch (error) {
+      if (error instanceof AppError) continue;
+      throw error;
+    }
+    for (const event of decided) {
+      const { revision, metadata } = record(jobStream(jobId), event);
+      const before = jobs.get(jobId) ?? null;
+      jobs.set(jobId, evolveJob(before, { event, occurredAt: metadata.occurredAt, revision }));
+    }
+  }
+  return events;
+}
+
+function create(jobId: string, flag: boolean, now: number): JobCommand {
+  return {
+    type: 'CreateJob',
+    jobId,
+    userId: USER,
+    jobType: flag ? 'send-email' : 'other',
+    payload: { to: 'a@example.com', '10': [1, null] },
+    webhookUrl: flag ? 'https://example.com/hook' : null,
+    maxAttempts: flag ? 2 : null,
+    runAt: flag ? new Date(now + 1_000).toISOString() : null,
+  };
+}
+
+function commandFor(job: Job, what: Happening['what'], flag: boolean, text: string, n: number): JobCommand {
+  const executionId = job.execution?.id ?? uuid(3, 0);
+  const { round, attempt } = job;
+  switch (what) {
+    case 'start':
+    case 'takeover':
+      return {
+        type: 'StartJob',
+        round,
+        attempt,
+        executionId: uuid(3, n + 1),
+        workerId: flag ? 'worker-1' : 'worker-2',
+        heartbeat: n,
+        supersedes: what === 'takeover' ? executionId : null,
+        defaultMaxAttempts: 3,
+        backoffMs: 100,
+      };
+    case 'complete':
+    case 'log':
+    case 'progress':
+      return { type: 'CompleteJob', executionId, result: flag ? { sent: true, note: text } : null };
+    case 'fail':
+      return { type: 'FailAttempt', executionId, error: text, retryable: flag, backoffMs: 100 };
+    case 'release':
+      return { type: 'ReleaseJob', executionId, reason: text };
+    case 'cancel':
+      return { type: 'CancelJob', userId: USER, force: flag };
+    case 'finish':
+      return { type: 'FinishCancel', round };
+    case 'retry':
+      return { type: 'RetryJob', userId: USER };
+    default:
+      return what satisfies never;
+  }
+}

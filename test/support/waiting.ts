@@ -1,0 +1,38 @@
+import { setTimeout as delay } from 'node:timers/promises';
+
+/** A promise to be settled from outside. */
+export interface Gate<T> {
+  readonly opened: Promise<T>;
+  readonly open: (value: T) => void;
+}
+
+export function createGate<T = void>(): Gate<T> {
+  let open!: (value: T) => void;
+  const opened = new Promise<T>((resolve) => {
+    open = resolve;
+  });
+  return { opened, open };
+}
+
+/**
+ * Calls `check` until it neither throws nor answers false, null or undefined, and returns what it answered.
+ * @throws what it last threw, or an Error with its last answer, after `deadlineMs`
+ */
+export async function eventually<T>(
+  check: () => T | Promise<T>,
+  deadlineMs = 10_000,
+): Promise<NonNullable<T>> {
+  const deadline = performance.now() + deadlineMs;
+  for (;;) {
+    let last: unknown;
+    try {
+      const answer = await check();
+      if (answer !== false && answer !== null && answer !== undefined) return answer;
+      last = new Error(`Still ${String(answer)} after ${deadlineMs} ms`);
+    } catch (error) {
+      last = error;
+    }
+    if (performance.now() > deadline) throw last;
+    await delay(10);
+  }
+}
