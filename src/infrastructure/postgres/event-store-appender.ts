@@ -18,6 +18,8 @@ export interface Appender {
 export interface AppenderOptions {
   readonly url: string;
   readonly logger: Logger;
+  /** Milliseconds for which an append is tried again; default 8 s. */
+  readonly patience?: number;
   /** After each commit. */
   readonly committed: () => void;
 }
@@ -31,7 +33,7 @@ interface Waiting extends EncodedAppend {
 
 const BATCH = { appends: 500, bytes: 4 * 1024 * 1024 };
 const QUEUE = { appends: 20_000, bytes: 64 * 1024 * 1024 };
-/** Milliseconds. An append is tried again for as long as `PATIENCE`, so it fails at most `QUERY_TIMEOUT` after it. */
+/** Milliseconds. A batch that is sent when its patience is nearly over fails at most `QUERY_TIMEOUT` later. */
 const PATIENCE = 8_000;
 const LOCK_TIMEOUT = 3_000;
 const STATEMENT_TIMEOUT = 4_000;
@@ -42,7 +44,7 @@ const RETRY = { first: 50, most: 1_000 };
  * Appends over one connection, one batch at a time: what arrives while a batch is in flight goes together in the next. One
  * commit for many appends is where the throughput comes from, and one writer waits for no lock of its own process.
  */
-export function createAppender({ url, logger, committed }: AppenderOptions): Appender {
+export function createAppender({ url, logger, committed, patience = PATIENCE }: AppenderOptions): Appender {
   const connection = createConnection({
     url,
     applicationName: 'asyncly append',
@@ -138,7 +140,7 @@ export function createAppender({ url, logger, committed }: AppenderOptions): App
         );
       }
       return new Promise((resolve, reject) => {
-        queue.push({ ...append, deadline: performance.now() + PATIENCE, resolve, reject });
+        queue.push({ ...append, deadline: performance.now() + patience, resolve, reject });
         queuedBytes += append.size;
         draining ??= drain();
       });
