@@ -3,12 +3,12 @@ import type { Express } from 'express';
 import helmet from 'helmet';
 import type { Identity } from '../identity/identity.ts';
 import type { Logger } from '../logger.ts';
+import type { Readiness } from '../queries/readiness.ts';
 import { requireUser } from './auth.ts';
 import { errorHandler, MAX_BODY_BYTES, routeNotFound } from './errors.ts';
 import { requestContext } from './request-context.ts';
 import { authRoutes } from './routes/auth.ts';
 import { healthRoutes } from './routes/health.ts';
-import type { Readiness } from './routes/health.ts';
 import { jobRoutes } from './routes/jobs.ts';
 import type { JobRouteOptions } from './routes/jobs.ts';
 

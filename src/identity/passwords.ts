@@ -34,8 +34,6 @@ export function createPasswords(cost = DEFAULT_COST): Passwords {
     maxQueue: MAX_WAITING,
     idleTimeout: 60_000,
   });
-  // An error outside of any hash: the pool has replaced the thread, and what ran in it was rejected.
-  pool.on('error', () => undefined);
   // A well-formed hash of no password anyone knows.
   const nobody = `$2b$${String(cost).padStart(2, '0')}$${'.'.repeat(53)}`;
   let closing: Promise<void> | null = null;

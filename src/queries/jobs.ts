@@ -69,9 +69,9 @@ export function createJobQueries({ database, store }: { database: Database; stor
 }
 
 async function waitForRevision(store: EventStore, known: Job, minRevision: number): Promise<Job> {
-  const deadline = Date.now() + MIN_REVISION_WAIT_MS;
+  const deadline = performance.now() + MIN_REVISION_WAIT_MS;
   let job = known;
-  for (let pause = 10; Date.now() < deadline; pause = Math.min(pause * 2, LONGEST_PAUSE_MS)) {
+  for (let pause = 10; performance.now() < deadline; pause = Math.min(pause * 2, LONGEST_PAUSE_MS)) {
     await delay(pause * (0.5 + Math.random() / 2));
     job = (await loadJob(store, job.id, job)) ?? job;
     if (job.revision >= minRevision) return job;

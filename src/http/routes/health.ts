@@ -1,15 +1,5 @@
 import { Router } from 'express';
-
-export interface PartState {
-  readonly status: 'ok' | 'degraded' | 'failed';
-  /** Anything else that helps whoever runs the service, e.g. a projection's lag. */
-  readonly [detail: string]: unknown;
-}
-
-export interface Readiness {
-  readonly ready: boolean;
-  readonly parts: Readonly<Record<string, PartState>>;
-}
+import type { Readiness } from '../../queries/readiness.ts';
 
 /** `/healthz` says that the process is alive, `/readyz` whether it can serve, part by part. */
 export function healthRoutes(readiness: () => Promise<Readiness>): Router {

@@ -1,0 +1,121 @@
+import { createSecretKey, randomBytes, randomUUID } from 'node:crypto';
+import { pino } from 'pino';
+import { onTestFinished } from 'vitest';
+import { createJobCommandHandler } from '../../src/commands/handle-command.ts';
+import { createHttpApp } from '../../src/http/app.ts';
+import type { HttpAppOptions } from '../../src/http/app.ts';
+import { startHttpServer } from '../../src/http/server.ts';
+import { createIdentityStore } from '../../src/identity/identity-store.ts';
+import { createIdentity } from '../../src/identity/identity.ts';
+import { newApiKey, sha256 } from '../../src/identity/tokens.ts';
+import { createPostgresEventStore } from '../../src/infrastructure/postgres/event-store.ts';
+import { createJobLogQueries } from '../../src/queries/job-logs.ts';
+import { createJobQueries } from '../../src/queries/jobs.ts';
+import { createTestDatabase, silentLogger } from './database.ts';
+
+/** What a request was answered. */
+export interface Answer {
+  readonly status: number;
+  readonly headers: Headers;
+  /** The parsed body; its shape is what the tests are about. */
+  readonly body: Body;
+}
+
+export interface Body {
+  readonly success?: boolean;
+  readonly message?: string;
+  readonly data?: unknown;
+  readonly meta?: unknown;
+  readonly errors?: Readonly<Record<string, readonly string[]>>;
+}
+
+export interface CallOptions {
+  /** An access token or an API key. */
+  readonly token?: string;
+  /** Sent as JSON; a string goes as it is. */
+  readonly body?: unknown;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+export type Call = (method: string, path: string, options?: CallOptions) => Promise<Answer>;
+
+/** A client of the service at `base`, e.g. `http://127.0.0.1:3000`. */
+export function httpClient(base: string): Call {
+  return async (method, path, { token, body, headers = {} } = {}) => {
+    const response = await fetch(base + path, {
+      method,
+      headers: {
+        ...(token !== undefined && { authorization: `Bearer ${token}` }),
+        ...(body !== undefined && { 'content-type': 'application/json' }),
+        ...headers,
+      },
+      ...(body !== undefined && { body: typeof body === 'string' ? body : JSON.stringify(body) }),
+    });
+    const text = await response.text();
+    return {
+      status: response.status,
+      headers: response.headers,
+      body: (text === '' ? {} : JSON.parse(text)) as Body,
+    };
+  };
+}
+
+/**
+ * The REST API over a database of the test's own, without projector or worker; all of it is gone when the test ends.
+ * @param overrides parts to put in the place of the real ones
+ */
+export async function startApi(overrides: Partial<HttpAppOptions> = {}) {
+  const { url, database, ...testDatabase } = await createTestDatabase();
+  const store = createPostgresEventStore({ url, database, logger: silentLogger });
+  const identity = createIdentity({
+    database,
+    accessKey: createSecretKey(randomBytes(32)),
+    refreshKey: createSecretKey(randomBytes(32)),
+    accessExpiresIn: '15m',
+    refreshExpiresIn: '7d',
+    hashCost: 4,
+  });
+  const handleJob = createJobCommandHandler(store);
+  const logLines: string[] = [];
+  const logger = pino({ level: 'debug' }, { write: (line: string) => logLines.push(line) });
+  const app = createHttpApp({
+    identity,
+    handleJob,
+    jobs: createJobQueries({ database, store }),
+    jobLogs: createJobLogQueries(database),
+    checkPayload: () => null,
+    readiness: () => Promise.resolve({ ready: true, parts: {} }),
+    logger,
+    trustProxy: 0,
+    ...overrides,
+  });
+  const server = await startHttpServer({ app, host: '127.0.0.1', port: 0, logger, drainMs: 1_000 });
+  onTestFinished(async () => {
+    await server.stop();
+    await identity.close();
+    await store.close();
+    await testDatabase.drop();
+  });
+  const base = `http://127.0.0.1:${server.port}`;
+  const call = httpClient(base);
+
+  /** A user with an API key and no password, for tests that are not about logging in: those need a thread for the hash. */
+  async function newUser() {
+    const [id, token] = [randomUUID(), newApiKey()];
+    const user = { id, email: `${id}@example.com`, passwordHash: '', createdAt: new Date() };
+    await createIdentityStore(database).addUser(user, sha256(token));
+    return { id, token };
+  }
+
+  /** Registers a user over HTTP and logs in. */
+  async function registerUser() {
+    const credentials = { email: `${randomUUID()}@example.com`, password: 'securepassword123' };
+    const registered = await call('POST', '/api/auth/register', { body: credentials });
+    const login = await call('POST', '/api/auth/login', { body: credentials });
+    const account = registered.body.data as { id: string; apiKey: string };
+    const tokens = login.body.data as { accessToken: string; refreshToken: string };
+    return { ...account, ...credentials, ...tokens };
+  }
+
+  return { base, call, newUser, registerUser, database, store, handleJob, identity, server, logLines };
+}
