@@ -1,5 +1,5 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
+import { sleep } from '../abort.ts';
 import { errorMessage } from '../errors.ts';
 
 const answer = z.object({
@@ -67,15 +67,15 @@ export class DemoClient {
   async #send<Data>(method: string, path: string, schema: z.ZodType<Data>, body?: object): Promise<Data> {
     const { baseUrl, signal, onRateLimit } = this.#options;
     for (;;) {
-      const response = await request(`${baseUrl}/api${path}`, {
+      const init = {
         method,
         headers: {
           'Content-Type': 'application/json',
           ...(this.#token === null ? {} : { Authorization: `Bearer ${this.#token}` }),
         },
         ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-        signal: AbortSignal.any([signal, AbortSignal.timeout(REQUEST_TIMEOUT_MS)]),
-      });
+      };
+      const response = await request(`${baseUrl}/api${path}`, init, signal);
       const parsed = answer.safeParse(await response.json().catch(() => null));
       const { success, message, retryAfter, data } = parsed.data ?? {
         success: false,
@@ -84,7 +84,8 @@ export class DemoClient {
       if (response.status === 429) {
         const seconds = Math.max(1, retryAfter ?? (Number(response.headers.get('retry-after')) || 1));
         onRateLimit(seconds);
-        await delay(seconds * 1_000, undefined, { signal });
+        await sleep(seconds * 1_000, signal);
+        signal.throwIfAborted();
         continue;
       }
       if (!success) throw new Error(`${method} /api${path} was answered with ${response.status}: ${message}`);
@@ -96,11 +97,13 @@ export class DemoClient {
   }
 }
 
-/** `fetch` that says what is wrong instead of "fetch failed". */
-async function request(url: string, init: RequestInit): Promise<Response> {
+/** `fetch` that says what is wrong instead of "fetch failed". @throws the reason of `stop` when that was it */
+async function request(url: string, init: RequestInit, stop: AbortSignal): Promise<Response> {
+  const signal = AbortSignal.any([stop, AbortSignal.timeout(REQUEST_TIMEOUT_MS)]);
   try {
-    return await fetch(url, init);
+    return await fetch(url, { ...init, signal });
   } catch (error) {
+    stop.throwIfAborted();
     const cause = error instanceof TypeError && error.cause !== undefined ? error.cause : error;
     throw new Error(`${url} cannot be reached: ${errorMessage(cause)}`, { cause: error });
   }

@@ -6,8 +6,8 @@ import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { sleep } from '../abort.ts';
 import { environmentWith } from '../config.ts';
 
 export interface DemoService {
@@ -40,12 +40,10 @@ export async function startDemoService(signal: AbortSignal): Promise<DemoService
     for (const stream of [child.stdout, child.stderr]) {
       stream?.on('data', (chunk: Buffer) => (output = (output + chunk.toString()).slice(-KEPT_OUTPUT)));
     }
-    const ended = once(child, 'exit').then(() => {
-      throw new Error(`The service did not start:\n${output.trim()}`);
-    });
-    ended.catch(() => undefined);
+    const ended = new AbortController();
+    child.once('close', () => ended.abort(new Error(`The service did not start:\n${output.trim()}`)));
     const baseUrl = `http://127.0.0.1:${port}`;
-    await Promise.race([untilReady(baseUrl, signal), ended]);
+    await untilReady(baseUrl, AbortSignal.any([signal, ended.signal]));
     return { baseUrl, stop };
   } catch (error) {
     await stop();
@@ -61,8 +59,8 @@ export async function untilReady(baseUrl: string, signal: AbortSignal): Promise<
       () => 0,
     );
     if (status === 200) return;
+    await sleep(100, signal);
     signal.throwIfAborted();
-    await delay(100, undefined, { signal });
   }
 }
 

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
+import { sleep } from '../abort.ts';
 import { errorMessage } from '../errors.ts';
 import { DemoClient } from './demo-client.ts';
 import type { DemoJob } from './demo-client.ts';
@@ -58,7 +58,8 @@ async function follow(client: DemoClient, submitted: DemoJob, signal: AbortSigna
         return { job, milliseconds: ended - start, logLines: lines.size };
       }
     }
-    await delay(POLL_MS, undefined, { signal });
+    await sleep(POLL_MS, signal);
+    signal.throwIfAborted();
   }
 }
 
@@ -93,12 +94,14 @@ function printTable(finished: readonly Finished[]): void {
           status: job.status,
           seconds: Number((milliseconds / 1_000).toFixed(1)),
           'log lines': logLines,
-          result: JSON.stringify(job.result),
+          result: short(JSON.stringify(job.result)),
         },
       ]),
     ),
   );
 }
+
+const short = (text: string): string => (text.length > 50 ? `${text.slice(0, 49)}…` : text);
 
 async function main(): Promise<void> {
   const { values } = parseArgs({
@@ -121,7 +124,11 @@ async function main(): Promise<void> {
   const url = (values.url ?? DEFAULT_URL).replace(/\/+$/, '');
   const running = await isAsyncly(url);
   if (!running && values.url !== undefined) throw new Error(`No Asyncly service answers at ${url}`);
-  say(running ? `Using the service at ${url}` : `No service at ${url}: starting one for the demo`);
+  say(
+    running
+      ? `Using the service at ${url}`
+      : `No service at ${url}: starting one for the demo, which takes some seconds`,
+  );
   const own = running ? null : await startDemoService(signal);
   try {
     const baseUrl = own?.baseUrl ?? url;
