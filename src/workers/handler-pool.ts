@@ -31,6 +31,8 @@ export interface HandlerPool {
 /** What a handler has between the abort of its signal and the end of its thread. */
 const GRACE_MS = 1_000;
 const IDLE_THREAD_MS = 30_000;
+/** How often a thread gets room for more reports: a handler that logs in a loop must not keep this process busy. */
+const MAKE_ROOM_MS = 10;
 /** Between the death of a thread and the start of another for what waits. */
 const REPLACE_THREAD_MS = 50;
 
@@ -65,9 +67,17 @@ export function createHandlerPool({ threads, env, heapMb, logger }: HandlerPoolO
       if (closed) throw new Error('The handler pool is closed');
       const { port1: port, port2 } = new MessageChannel();
       const untaken = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
-      const take = (report: Report): void => {
-        Atomics.sub(untaken, 0, 1);
+      let taken = 0;
+      let room: NodeJS.Timeout | undefined;
+      const makeRoom = (): void => {
+        room = undefined;
+        Atomics.sub(untaken, 0, taken);
         Atomics.notify(untaken, 0);
+        taken = 0;
+      };
+      const take = (report: Report): void => {
+        taken++;
+        room ??= setTimeout(makeRoom, MAKE_ROOM_MS);
         try {
           if (report.kind === 'log') ctx.log(report.message);
           else ctx.progress(report.percent, report.note ?? undefined);
@@ -105,6 +115,7 @@ export function createHandlerPool({ threads, env, heapMb, logger }: HandlerPoolO
         clearTimeout(grace);
         // Reports and the outcome come by different ports: what was sent before the outcome may still lie here.
         for (let left; (left = receiveMessageOnPort(port));) take(left.message as Report);
+        clearTimeout(room);
         port.close();
       }
     },

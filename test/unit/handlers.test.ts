@@ -3,7 +3,13 @@ import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { MAX_RESULT_BYTES } from '../../src/commands/job-decider.ts';
 import { resultJson } from '../../src/workers/handler-result.ts';
-import { checkedLogLine, checkedProgress, isRetryable, MAX_LOG_BYTES } from '../../src/workers/handler.ts';
+import {
+  checkedLogLine,
+  checkedProgress,
+  isRetryable,
+  LogLineTooLongError,
+  MAX_LOG_BYTES,
+} from '../../src/workers/handler.ts';
 import { BrokenPayloadSchemaError, parsePayload } from '../../src/workers/payload-schema.ts';
 import { handlersFolder, testContext, testRegistry } from '../support/handlers.ts';
 
@@ -197,7 +203,7 @@ describe('what handlers report', () => {
     expect(checkedProgress(100)).toEqual({ percent: 100, note: null });
     for (const wrong of [-1, 100.1, NaN, '50', undefined])
       expect(() => checkedProgress(wrong)).toThrow(RangeError);
-    expect(() => checkedProgress(1, 'x'.repeat(MAX_LOG_BYTES + 1))).toThrow(/exceeds the limit/);
+    expect(() => checkedProgress(1, 'x'.repeat(MAX_LOG_BYTES + 1))).toThrow(LogLineTooLongError);
   });
 
   test('an error is retryable unless it says otherwise', () => {
