@@ -12,6 +12,7 @@ import {
 } from './errors.ts';
 import { createIdentityStore } from './identity-store.ts';
 import { createPasswords } from './passwords.ts';
+import type { Passwords } from './passwords.ts';
 import { createTokens, newApiKey, sha256 } from './tokens.ts';
 
 export interface IdentityOptions {
@@ -23,8 +24,8 @@ export interface IdentityOptions {
   readonly refreshExpiresIn: string;
   /** Milliseconds since the epoch. */
   readonly clock?: () => number;
-  /** bcrypt's cost; tests take a low one. */
-  readonly hashCost?: number;
+  /** Taken over and closed with the identity; default: one of its own, at the usual cost. */
+  readonly passwords?: Passwords;
 }
 
 export interface Registration {
@@ -54,9 +55,9 @@ export interface Identity {
 }
 
 export function createIdentity(options: IdentityOptions): Identity {
-  const { database, accessKey, refreshKey, accessExpiresIn, refreshExpiresIn, clock = Date.now } = options;
+  const { database, accessKey, refreshKey, accessExpiresIn, refreshExpiresIn } = options;
+  const { clock = Date.now, passwords = createPasswords() } = options;
   const store = createIdentityStore(database);
-  const passwords = createPasswords(options.hashCost);
   const access = createTokens({
     kind: 'access',
     key: accessKey,

@@ -12,6 +12,7 @@ import { createPostgresEventStore } from '../../src/infrastructure/postgres/even
 import { createJobLogQueries } from '../../src/queries/job-logs.ts';
 import { createJobQueries } from '../../src/queries/jobs.ts';
 import { createTestDatabase, silentLogger } from './database.ts';
+import { passwords } from './passwords.ts';
 
 /** What a request was answered. */
 export interface Answer {
@@ -73,7 +74,7 @@ export async function startApi(overrides: Partial<HttpAppOptions> = {}) {
     refreshKey: createSecretKey(randomBytes(32)),
     accessExpiresIn: '15m',
     refreshExpiresIn: '7d',
-    hashCost: 4,
+    passwords,
   });
   const handleJob = createJobCommandHandler(store);
   const logLines: string[] = [];
@@ -92,7 +93,6 @@ export async function startApi(overrides: Partial<HttpAppOptions> = {}) {
   const server = await startHttpServer({ app, host: '127.0.0.1', port: 0, logger, drainMs: 1_000 });
   onTestFinished(async () => {
     await server.stop();
-    await identity.close();
     await store.close();
     await testDatabase.drop();
   });
