@@ -1,7 +1,7 @@
 import { AppError } from '../errors.ts';
 import { isTerminal } from '../events/job.ts';
 import { isDeeperThan, MAX_JSON_DEPTH, toPlainText } from '../events/json.ts';
-import type { Job, JobEvent, JobStatus, Json } from '../events/job.ts';
+import type { Job, JobEnd, JobEvent, JobStatus, Json } from '../events/job.ts';
 
 /** Takeovers from dead workers an attempt survives; the next one counts it as failed. */
 export const MAX_TAKEOVERS = 3;
@@ -19,7 +19,9 @@ export type JobCommand =
       readonly jobType: string;
       readonly payload: Readonly<Record<string, Json>>;
       readonly webhookUrl: string | null;
+      readonly webhookEvents: readonly JobEnd[];
       readonly maxAttempts: number | null;
+      readonly timeoutMs: number | null;
       readonly runAt: string | null;
     }
   | {
@@ -146,8 +148,8 @@ export function decideJob(job: Job | null, command: JobCommand, now: string): Jo
   if (command.type === 'CreateJob') {
     if (job !== null) throw new JobExistsError(job.id);
     if (isDeeperThan(command.payload, MAX_JSON_DEPTH)) throw new TooDeeplyNestedError('payload');
-    const { jobId, userId, jobType, payload, webhookUrl, maxAttempts, runAt } = command;
-    const data = { jobId, userId, type: jobType, payload, webhookUrl, maxAttempts, runAt };
+    const { type, jobType, webhookEvents, ...rest } = command;
+    const data = { ...rest, type: jobType, webhookEvents: [...webhookEvents] };
     return [{ type: 'JobCreated', data }];
   }
   if (job === null) throw new JobNotFoundError();
@@ -160,7 +162,7 @@ export function decideJob(job: Job | null, command: JobCommand, now: string): Jo
       if (isDeeperThan(command.result, MAX_JSON_DEPTH)) throw new TooDeeplyNestedError('result');
       const bytes = Buffer.byteLength(JSON.stringify(command.result));
       if (bytes > MAX_RESULT_BYTES) throw new ResultTooLargeError(bytes);
-      return [{ type: 'JobCompleted', data: { ...current, result: command.result } }];
+      return [{ type: 'JobCompleted', data: { ...current, result: command.result, webhook: tellsOf(job, 'DONE') } }];
     }
     case 'FailAttempt':
       currentExecution(job, command.executionId);
@@ -233,7 +235,7 @@ function failAttempt(
     return [{ type: 'JobAttemptFailed', data: { round, attempt, executionId, error, retryAt } }];
   }
   const reason = retryable ? 'attempts-exhausted' : 'not-retryable';
-  return [{ type: 'JobFailed', data: { round, attempt, executionId, error, reason } }];
+  return [{ type: 'JobFailed', data: { round, attempt, executionId, error, reason, webhook: tellsOf(job, 'FAILED') } }];
 }
 
 /** An error as it can be stored, however long or odd the one that was thrown is: the attempt has to end either way. */
@@ -262,8 +264,12 @@ function cancel(job: Job, userId: string, force: boolean): JobEvent[] {
   return [{ type: 'JobCancelRequested', data: { round: job.round, executionId: job.execution.id } }];
 }
 
+function tellsOf(job: Job, end: JobEnd): boolean {
+  return job.webhookUrl !== null && job.webhookEvents.includes(end);
+}
+
 function cancelled(job: Job): JobEvent {
-  return { type: 'JobCancelled', data: { round: job.round, attempt: job.attempt } };
+  return { type: 'JobCancelled', data: { round: job.round, attempt: job.attempt, webhook: tellsOf(job, 'CANCELLED') } };
 }
 
 function currentExecution(

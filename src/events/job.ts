@@ -15,6 +15,8 @@ const attempt = z.int().positive();
 const instant = z.iso.datetime();
 /** One execution of a handler. Complete, Fail and Release carry it, so that an execution that was replaced changes nothing. */
 const executionId = z.uuid();
+/** Whether the end is to be delivered to the job's `webhookUrl`. */
+const webhook = z.boolean();
 
 /** The stored shapes, newest version of each: what `codec.ts` decodes into. */
 export const jobEventSchemas = {
@@ -24,8 +26,12 @@ export const jobEventSchemas = {
     type: plainText,
     payload: jsonObject,
     webhookUrl: plainText.nullable(),
+    /** The ends that `webhookUrl` is told of. */
+    webhookEvents: z.array(z.enum(['DONE', 'FAILED', 'CANCELLED'])),
     /** As asked for with the submission; null leaves it to the handler or the service's default. */
     maxAttempts: z.int().positive().nullable(),
+    /** How long an attempt may take; null leaves it to the handler. */
+    timeoutMs: z.int().positive().nullable(),
     /** Not to be started before; null means at once. */
     runAt: instant.nullable(),
   }),
@@ -45,16 +51,17 @@ export const jobEventSchemas = {
   }),
   JobReleased: z.object({ round, attempt, executionId, reason: plainText }),
   JobAttemptFailed: z.object({ round, attempt, executionId, error: plainText, retryAt: instant }),
-  JobCompleted: z.object({ round, attempt, executionId, result: json }),
+  JobCompleted: z.object({ round, attempt, executionId, result: json, webhook }),
   JobFailed: z.object({
     round,
     attempt,
     executionId,
     error: plainText,
     reason: z.enum(['attempts-exhausted', 'not-retryable']),
+    webhook,
   }),
   JobCancelRequested: z.object({ round, executionId }),
-  JobCancelled: z.object({ round, attempt }),
+  JobCancelled: z.object({ round, attempt, webhook }),
   JobRetried: z.object({ round }),
 } as const;
 
@@ -79,6 +86,8 @@ export type JobLogEvent = EventsOf<typeof jobLogEventSchemas>;
 
 export const JOB_STATUSES = ['PENDING', 'PROCESSING', 'DONE', 'FAILED', 'CANCELLED'] as const;
 export type JobStatus = (typeof JOB_STATUSES)[number];
+/** The statuses that a round ends in. */
+export type JobEnd = Extract<JobStatus, 'DONE' | 'FAILED' | 'CANCELLED'>;
 
 /** The execution that a PROCESSING job is in. */
 export interface Execution {
@@ -94,6 +103,7 @@ export interface Job {
   readonly type: string;
   readonly payload: Readonly<Record<string, Json>>;
   readonly webhookUrl: string | null;
+  readonly webhookEvents: readonly JobEnd[];
   readonly status: JobStatus;
   readonly result: Json;
   /** Why it FAILED, or why the last attempt did. */
@@ -104,6 +114,8 @@ export interface Job {
   readonly attempt: number;
   /** Attempts a round has; null until a submission or a start has said so. */
   readonly maxAttempts: number | null;
+  /** How long an attempt may take, in milliseconds, as the submission has it. */
+  readonly timeoutMs: number | null;
   /** A PENDING job does not start before this; null means at once. */
   readonly dueAt: string | null;
   readonly execution: Execution | null;
@@ -123,7 +135,7 @@ export interface EvolvableJobEvent {
   readonly revision: number;
 }
 
-export function isTerminal(status: JobStatus): boolean {
+export function isTerminal(status: JobStatus): status is JobEnd {
   return status === 'DONE' || status === 'FAILED' || status === 'CANCELLED';
 }
 
@@ -134,19 +146,21 @@ export function isTerminal(status: JobStatus): boolean {
  */
 export function evolveJob(job: Job | null, { event, occurredAt, revision }: EvolvableJobEvent): Job {
   if (event.type === 'JobCreated') {
-    const { jobId, userId, type, payload, webhookUrl, maxAttempts, runAt } = event.data;
+    const { jobId, userId, type, payload, webhookUrl, webhookEvents, maxAttempts, timeoutMs, runAt } = event.data;
     return {
       id: jobId,
       userId,
       type,
       payload,
       webhookUrl,
+      webhookEvents,
       status: 'PENDING',
       result: null,
       error: null,
       round: 1,
       attempt: 1,
       maxAttempts,
+      timeoutMs,
       dueAt: runAt,
       execution: null,
       takeovers: 0,
@@ -203,6 +217,6 @@ function changes(job: Job, event: Exclude<JobEvent, { type: 'JobCreated' }>): Pa
   }
 }
 
-function ended(status: 'DONE' | 'FAILED' | 'CANCELLED'): Partial<Job> {
+function ended(status: JobEnd): Partial<Job> {
   return { status, execution: null, cancelRequested: false, dueAt: null };
 }

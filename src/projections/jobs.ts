@@ -46,8 +46,8 @@ const idOf = (recorded: { stream: string }): string => recorded.stream.slice(JOB
 async function load(ids: readonly string[], tx: Queryable): Promise<Map<string, Job>> {
   if (ids.length === 0) return new Map();
   const { rows } = await tx.query<JobRow>(
-    `SELECT id, user_id, type, '{}'::json AS payload, webhook_url, status, result, error, round, attempt, max_attempts,
-            due_at, execution_id, worker_id, heartbeat, takeovers, cancel_requested, created_at, updated_at, revision
+    `SELECT id, user_id, type, '{}'::json AS payload, webhook_url, webhook_events, status, result, error, round,
+            attempt, max_attempts, timeout_ms, due_at, execution_id, worker_id, heartbeat, takeovers, cancel_requested, created_at, updated_at, revision
      FROM jobs WHERE id = ANY($1::uuid[])`,
     [ids],
   );
@@ -78,6 +78,8 @@ const all = [
   ['type', 'text', (job: Job) => job.type],
   ['payload', 'json', (job: Job) => JSON.stringify(job.payload)],
   ['webhook_url', 'text', (job: Job) => job.webhookUrl],
+  ['webhook_events', 'json', (job: Job) => JSON.stringify(job.webhookEvents)],
+  ['timeout_ms', 'integer', (job: Job) => job.timeoutMs],
   ['created_at', 'timestamptz', (job: Job) => job.createdAt],
   ...changing,
 ] as const;

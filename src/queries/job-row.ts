@@ -1,4 +1,4 @@
-import type { Job, JobStatus, Json } from '../events/job.ts';
+import type { Job, JobEnd, JobStatus, Json } from '../events/job.ts';
 
 /** A row of the `jobs` read model as `Queryable` hands it out; `migrations/0002_read_models.sql` has its constraints. */
 export interface JobRow {
@@ -7,12 +7,14 @@ export interface JobRow {
   readonly type: string;
   readonly payload: Readonly<Record<string, Json>>;
   readonly webhook_url: string | null;
+  readonly webhook_events: readonly JobEnd[];
   readonly status: JobStatus;
   readonly result: Json;
   readonly error: string | null;
   readonly round: number;
   readonly attempt: number;
   readonly max_attempts: number | null;
+  readonly timeout_ms: number | null;
   readonly due_at: Date | null;
   readonly execution_id: string | null;
   readonly worker_id: string | null;
@@ -25,8 +27,8 @@ export interface JobRow {
 }
 
 /** Every column that {@link jobFromRow} reads, for a SELECT. */
-export const JOB_COLUMNS = `id, user_id, type, payload, webhook_url, status, result, error, round, attempt, max_attempts,
-  due_at, execution_id, worker_id, heartbeat, takeovers, cancel_requested, created_at, updated_at, revision`;
+export const JOB_COLUMNS = `id, user_id, type, payload, webhook_url, webhook_events, status, result, error, round, attempt,
+  max_attempts, timeout_ms, due_at, execution_id, worker_id, heartbeat, takeovers, cancel_requested, created_at, updated_at, revision`;
 
 /** The job a row stands for: the same value that folding its stream up to `revision` gives. */
 export function jobFromRow(row: JobRow): Job {
@@ -36,12 +38,14 @@ export function jobFromRow(row: JobRow): Job {
     type: row.type,
     payload: row.payload,
     webhookUrl: row.webhook_url,
+    webhookEvents: row.webhook_events,
     status: row.status,
     result: row.result,
     error: row.error,
     round: row.round,
     attempt: row.attempt,
     maxAttempts: row.max_attempts,
+    timeoutMs: row.timeout_ms,
     dueAt: row.due_at?.toISOString() ?? null,
     execution: executionFromRow(row),
     takeovers: row.takeovers,

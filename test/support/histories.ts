@@ -147,7 +147,9 @@ function create(jobId: string, flag: boolean, now: number): JobCommand {
     jobType: flag ? 'send-email' : 'other',
     payload: { to: 'a@example.com', '10': [1, null] },
     webhookUrl: flag ? 'https://example.com/hook' : null,
+    webhookEvents: flag ? ['DONE', 'CANCELLED'] : ['DONE', 'FAILED'],
     maxAttempts: flag ? 2 : null,
+    timeoutMs: flag ? 5_000 : null,
     runAt: flag ? new Date(now + 1_000).toISOString() : null,
   };
 }

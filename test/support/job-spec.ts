@@ -25,7 +25,9 @@ export const events = {
       type: 'send-email',
       payload: { to: 'a@example.com' },
       webhookUrl: null,
+      webhookEvents: ['DONE', 'FAILED'],
       maxAttempts: null,
+      timeoutMs: null,
       runAt: null,
       ...data,
     },
@@ -61,7 +63,7 @@ export const events = {
   }),
   completed: (n: number, data: Partial<DataOf<'JobCompleted'>> = {}): JobEvent => ({
     type: 'JobCompleted',
-    data: { round: 1, attempt: 1, executionId: execution(n), result: { sent: true }, ...data },
+    data: { round: 1, attempt: 1, executionId: execution(n), result: { sent: true }, webhook: false, ...data },
   }),
   failed: (n: number, data: Partial<DataOf<'JobFailed'>> = {}): JobEvent => ({
     type: 'JobFailed',
@@ -71,6 +73,7 @@ export const events = {
       executionId: execution(n),
       error: 'boom',
       reason: 'not-retryable',
+      webhook: false,
       ...data,
     },
   }),
@@ -80,7 +83,7 @@ export const events = {
   }),
   cancelled: (data: Partial<DataOf<'JobCancelled'>> = {}): JobEvent => ({
     type: 'JobCancelled',
-    data: { round: 1, attempt: 1, ...data },
+    data: { round: 1, attempt: 1, webhook: false, ...data },
   }),
   retried: (round: number): JobEvent => ({ type: 'JobRetried', data: { round } }),
 };
@@ -94,7 +97,9 @@ export const commands = {
     jobType: 'send-email',
     payload: { to: 'a@example.com' },
     webhookUrl: null,
+    webhookEvents: ['DONE', 'FAILED'],
     maxAttempts: null,
+    timeoutMs: null,
     runAt: null,
     ...data,
   }),
