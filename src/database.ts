@@ -3,7 +3,11 @@
  * `bigint`, `timestamptz` as `Date`, `json` parsed.
  */
 export interface Queryable {
-  /** Runs one statement with `$n` parameters. @throws the driver's error, with Postgres's SQLSTATE as `code` */
+  /**
+   * Runs one statement with `$n` parameters.
+   * @throws UnavailableError when Postgres cannot be reached or cut the statement off, else the driver's error with
+   * Postgres's SQLSTATE as `code`
+   */
   query<Row extends object = Record<string, unknown>>(
     sql: string,
     values?: readonly unknown[],

@@ -65,7 +65,7 @@ export interface SubscribeOptions {
   readonly prefixes: readonly string[];
   /** Ends the iteration, without an error. */
   readonly signal: AbortSignal;
-  /** Most events in one batch; default 500. */
+  /** Most events in one batch; default 500. Large events make smaller batches: an adapter bounds their bytes as well. */
   readonly batchSize?: number;
 }
 

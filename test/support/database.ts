@@ -7,13 +7,6 @@ import { createDatabase } from '../../src/infrastructure/postgres/database.ts';
 import type { PostgresDatabase } from '../../src/infrastructure/postgres/database.ts';
 import { migrate } from '../../src/infrastructure/postgres/migrate.ts';
 
-declare module 'vitest' {
-  interface ProvidedContext {
-    /** URL of a database on the server that tests make their own databases in. */
-    postgresUrl: string;
-  }
-}
-
 export interface TestDatabase {
   readonly url: string;
   readonly database: PostgresDatabase;
@@ -66,21 +59,14 @@ function migratedTemplate(): Promise<string> {
   }));
 }
 
-function serverUrl(): string {
-  const provided = inject('postgresUrl') as string | undefined;
-  return (
-    provided ?? process.env['ASYNCLY_TEST_POSTGRES_URL'] ?? 'postgres://asyncly@127.0.0.1:55432/postgres'
-  );
-}
-
 function urlOf(name: string): string {
-  const url = new URL(serverUrl());
+  const url = new URL(inject('postgresUrl'));
   url.pathname = `/${name}`;
   return url.href;
 }
 
 async function onServer<T>(work: (client: pg.Client) => Promise<T>): Promise<T> {
-  const client = new pg.Client({ connectionString: serverUrl() });
+  const client = new pg.Client({ connectionString: inject('postgresUrl') });
   await client.connect();
   try {
     return await work(client);

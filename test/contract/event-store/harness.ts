@@ -20,7 +20,7 @@ export interface StoreUnderTest {
   dispose(): Promise<void>;
 }
 
-export interface Faults {
+interface Faults {
   /** Holds another writer's transaction open, in the way of every append, until an append is seen to wait for it. */
   readonly stall?: () => Promise<void>;
   /** Cuts every connection that the adapters have open. */
