@@ -2,7 +2,7 @@ import { z } from 'zod';
 import type { Json } from '../events/job.ts';
 
 /** Levels of objects and arrays, the payload itself included. */
-export const MAX_PAYLOAD_DEPTH = 32;
+const MAX_PAYLOAD_DEPTH = 32;
 
 export type JsonObject = Readonly<Record<string, Json>>;
 

@@ -2,9 +2,9 @@ import { z } from 'zod';
 
 /** The longest address that mail can be sent to (RFC 5321, with its erratum 1690). */
 export const MAX_EMAIL_LENGTH = 254;
-export const MIN_PASSWORD_LENGTH = 8;
+const MIN_PASSWORD_LENGTH = 8;
 /** bcrypt reads no more than this, as UTF-8. */
-export const MAX_PASSWORD_BYTES = 72;
+const MAX_PASSWORD_BYTES = 72;
 
 const INVALID_EMAIL = 'Invalid email format';
 

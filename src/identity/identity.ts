@@ -28,7 +28,7 @@ export interface IdentityOptions {
   readonly passwords?: Passwords;
 }
 
-export interface Registration {
+interface Registration {
   readonly id: string;
   readonly email: string;
   /** In clear for this once: only its hash is kept. */

@@ -6,7 +6,7 @@ import { z } from 'zod';
 const ISSUER = 'asyncly';
 const AUDIENCE = 'asyncly-api';
 
-export type TokenKind = 'access' | 'refresh';
+type TokenKind = 'access' | 'refresh';
 
 export interface TokenOptions {
   readonly kind: TokenKind;

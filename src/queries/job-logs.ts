@@ -1,6 +1,6 @@
 import type { Database } from '../database.ts';
 
-export interface JobLogLine {
+interface JobLogLine {
   readonly id: string;
   readonly jobId: string;
   readonly message: string;

@@ -7,7 +7,7 @@ import type { Job, JobStatus } from '../events/job.ts';
 import { JOB_COLUMNS, jobFromRow } from './job-row.ts';
 import type { JobRow } from './job-row.ts';
 
-export interface JobListFilter {
+interface JobListFilter {
   /** Counts from 1. */
   readonly page: number;
   readonly limit: number;
@@ -20,7 +20,7 @@ export interface JobQueries {
    * @param userId only this user's job is found
    * @param minRevision waits until the stream is that long; default: no waiting
    * @returns null when there is no such job, or it is someone else's
-   * @throws RevisionNotReachedError after {@link MIN_REVISION_WAIT_MS} without that revision; what the event store throws
+   * @throws RevisionNotReachedError after 2 s without that revision; what the event store throws
    */
   get(jobId: string, userId: string, minRevision?: number): Promise<Job | null>;
   /** One page of a user's jobs, newest first, from the read model: it may lag by the projector's few milliseconds. */
@@ -28,10 +28,10 @@ export interface JobQueries {
 }
 
 /** How long a read waits for a revision that was asked for. */
-export const MIN_REVISION_WAIT_MS = 2_000;
+const MIN_REVISION_WAIT_MS = 2_000;
 const LONGEST_PAUSE_MS = 200;
 
-export class RevisionNotReachedError extends AppError {
+class RevisionNotReachedError extends AppError {
   constructor({ id, revision }: Job, wanted: number) {
     super('REVISION_NOT_REACHED', `The job is at revision ${revision}, not yet at ${wanted}`, {
       id,

@@ -15,14 +15,14 @@ import { createTestDatabase, silentLogger } from './database.ts';
 import { passwords } from './passwords.ts';
 
 /** What a request was answered. */
-export interface Answer {
+interface Answer {
   readonly status: number;
   readonly headers: Headers;
   /** The parsed body; its shape is what the tests are about. */
   readonly body: Body;
 }
 
-export interface Body {
+interface Body {
   readonly success?: boolean;
   readonly message?: string;
   readonly data?: unknown;
@@ -30,7 +30,7 @@ export interface Body {
   readonly errors?: Readonly<Record<string, readonly string[]>>;
 }
 
-export interface CallOptions {
+interface CallOptions {
   /** An access token or an API key. */
   readonly token?: string;
   /** Sent as JSON; a string goes as it is. */
@@ -38,10 +38,10 @@ export interface CallOptions {
   readonly headers?: Readonly<Record<string, string>>;
 }
 
-export type Call = (method: string, path: string, options?: CallOptions) => Promise<Answer>;
+type Call = (method: string, path: string, options?: CallOptions) => Promise<Answer>;
 
 /** A client of the service at `base`, e.g. `http://127.0.0.1:3000`. */
-export function httpClient(base: string): Call {
+function httpClient(base: string): Call {
   return async (method, path, { token, body, headers = {} } = {}) => {
     const response = await fetch(base + path, {
       method,
