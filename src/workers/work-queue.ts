@@ -33,12 +33,12 @@ export interface WorkConsumer {
  * happened in the event store.
  */
 export interface WorkQueue {
-  /**
-   * Adds entries; one whose id waits, is delayed or runs already is left as it is, a finished one of the same id is
-   * replaced. @throws UnavailableError
-   */
+  /** Adds entries; one whose id the queue knows already is left as it is. @throws UnavailableError */
   add(entries: readonly WorkEntry[]): Promise<void>;
-  /** Those of the items that neither wait, are delayed, nor run. @throws UnavailableError */
+  /**
+   * Those of the items that neither wait, are delayed, nor run. A finished entry that was left of one is removed, so that it
+   * can be added. @throws UnavailableError
+   */
   missing(items: readonly WorkItem[]): Promise<WorkItem[]>;
   /** The epoch last written into the queue's own storage; null when it holds none. @throws UnavailableError */
   readEpoch(): Promise<bigint | null>;

@@ -20,7 +20,15 @@ export interface BullmqQueue extends Closable {
   remove(id: string): Promise<number>;
 }
 export type EntryProcessor = (entry: EntryInHand, token?: string) => Promise<void>;
-export type WorkerSettings = typeof recovery & { readonly concurrency: number };
+export interface WorkerSettings {
+  readonly concurrency: number;
+  /** Milliseconds an entry stays with a worker that does not renew its lock. */
+  readonly lockDuration: number;
+  readonly lockRenewTime: number;
+  /** Milliseconds between two looks for entries whose lock has run out. */
+  readonly stalledInterval: number;
+  readonly maxStalledCount: number;
+}
 
 /** The parts of BullMQ that depend on where it keeps its entries. */
 export interface BullmqBackend {
@@ -33,22 +41,22 @@ export interface BullmqBackend {
 /** Retries and their policy are the decider's: to BullMQ an entry is tried once and leaves no trace. */
 const entryOptions: JobsOptions = { attempts: 1, removeOnComplete: true, removeOnFail: true };
 
-/**
- * An entry whose worker died is handed out again about 10 s later at the most: its lock lasts 6 s, and the others look every 2 s.
- * However often that happens, BullMQ must not give it up: takeovers are counted in events.
- */
-const recovery = {
-  lockDuration: 6_000,
-  lockRenewTime: 2_000,
-  stalledInterval: 2_000,
-  maxStalledCount: 1_000_000,
-};
-
 /** Entries whose state is asked for at the same time. */
 const STATE_QUERIES = 8;
-const PROCESSING_FAILED_RETRY_MS = 5_000;
 
-export function createBullmqQueue(backend: BullmqBackend, logger: Logger): WorkQueue {
+export interface BullmqQueueOptions {
+  /** How long a dead worker's entry stays with it, in milliseconds; others look three times as often. Default: 6,000. */
+  readonly lockMs?: number;
+  /** Until an entry whose processing threw is handed out again, in milliseconds. Default: 5,000. */
+  readonly retryMs?: number;
+}
+
+/** The queue port over BullMQ, wherever the backend keeps its entries. */
+export function createBullmqQueue(
+  backend: BullmqBackend,
+  logger: Logger,
+  { lockMs = 6_000, retryMs = 5_000 }: BullmqQueueOptions = {},
+): WorkQueue {
   const { queue } = backend;
   queue.on('error', (error) => logger.warn({ reason: errorMessage(error) }, 'Queue connection'));
 
@@ -90,10 +98,25 @@ export function createBullmqQueue(backend: BullmqBackend, logger: Logger): WorkQ
     writeEpoch: (epoch) => available(() => backend.writeEpoch(epoch)),
 
     consume(concurrency, process): WorkConsumer {
-      const worker = backend.createWorker((entry, token) => processEntry(entry, token, process, logger), {
-        ...recovery,
-        concurrency,
-      });
+      const worker = backend.createWorker(
+        async (entry, token) => {
+          const outcome = await process(entry.data).catch((error: unknown): WorkOutcome => {
+            logger.error({ ...entry.data, err: error }, 'Processing a queue entry failed; trying it again');
+            return { done: false, againInMs: retryMs * (0.5 + Math.random() / 2) };
+          });
+          if (outcome.done) return;
+          await entry.moveToDelayed(Date.now() + Math.ceil(outcome.againInMs), token);
+          throw new DelayedError();
+        },
+        {
+          concurrency,
+          lockDuration: lockMs,
+          lockRenewTime: Math.ceil(lockMs / 3),
+          stalledInterval: Math.ceil(lockMs / 3),
+          // However often its worker dies, BullMQ must not give an entry up: takeovers are counted in events.
+          maxStalledCount: 1_000_000,
+        },
+      );
       worker.on('error', (error) => logger.warn({ reason: errorMessage(error) }, 'Queue worker'));
       return { stop: () => worker.close() };
     },
@@ -110,22 +133,4 @@ function toBullmq(entry: WorkEntry): { name: string; data: WorkItem; opts: JobsO
     data: { kind, jobId, round, attempt },
     opts: { ...entryOptions, delay, jobId: workId(entry) },
   };
-}
-
-async function processEntry(
-  entry: EntryInHand,
-  token: string | undefined,
-  process: (item: WorkItem) => Promise<WorkOutcome>,
-  logger: Logger,
-): Promise<void> {
-  let outcome: WorkOutcome;
-  try {
-    outcome = await process(entry.data);
-  } catch (error) {
-    logger.error({ ...entry.data, err: error }, 'Processing a queue entry failed; trying it again');
-    outcome = { done: false, againInMs: PROCESSING_FAILED_RETRY_MS };
-  }
-  if (outcome.done) return;
-  await entry.moveToDelayed(Date.now() + outcome.againInMs, token);
-  throw new DelayedError();
 }
