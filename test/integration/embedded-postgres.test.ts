@@ -15,6 +15,8 @@ import { createLogger } from '../../src/logger.ts';
 import { startEmbeddedProcess } from '../support/embedded-process.ts';
 
 const logger = createLogger('silent');
+/** No test here cuts the power, and a killed process loses nothing that it has written. */
+const settings = { fsync: 'off' };
 const notice = z.object({ url: z.string(), port: z.number(), pid: z.number(), serverPid: z.number() });
 
 /** A DATA_DIR with an empty database, stopped: a copy of it starts faster than initdb works. */
@@ -24,7 +26,7 @@ let releases: (() => Promise<void>)[];
 
 beforeAll(async () => {
   made = await mkdtemp(join(tmpdir(), 'asyncly-embedded-'));
-  await (await openEmbeddedPostgres({ dataDir: made, roles: [], logger })).stop();
+  await (await openEmbeddedPostgres({ dataDir: made, roles: [], logger, settings })).stop();
 });
 
 afterAll(() => rm(made, { recursive: true, force: true }));
@@ -42,7 +44,7 @@ async function open(
   roles: readonly string[],
   options: Partial<EmbeddedPostgresOptions> = {},
 ): Promise<EmbeddedPostgres> {
-  const postgres = await openEmbeddedPostgres({ dataDir, roles, logger, ...options });
+  const postgres = await openEmbeddedPostgres({ dataDir, roles, logger, settings, ...options });
   releases.push(() => postgres.stop());
   return postgres;
 }
@@ -217,7 +219,7 @@ describe('an embedded Postgres refuses to start', () => {
     // Left by a start that was killed in the middle of initdb.
     await mkdir(join(dataDir, 'postgres-new-half'));
     await writeFile(join(dataDir, 'postgres-new-half', 'PG_VERSION'), '18\n');
-    expect(await refusal(open([], { settings: { max_connections: 'many' } }))).toContain(
+    expect(await refusal(open([], { settings: { ...settings, max_connections: 'many' } }))).toContain(
       'invalid value for parameter "max_connections": "many"',
     );
     // Nothing is left that stands in the way of the next start.

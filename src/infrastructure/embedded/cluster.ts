@@ -22,6 +22,14 @@ const recordShape = z.object({
 /** What DATA_DIR remembers of its database from start to start (`cluster.json`). */
 export type ClusterRecord = z.infer<typeof recordShape>;
 
+export interface ClusterOptions {
+  /** Major version of our Postgres. */
+  readonly major: string;
+  /** Whether a new data directory must survive a power cut. */
+  readonly durable: boolean;
+  readonly logger: Logger;
+}
+
 export const superuser = 'asyncly';
 
 function recordPath(dataDir: string): string {
@@ -61,8 +69,7 @@ export async function writeClusterRecord(dataDir: string, record: ClusterRecord)
 export async function prepareCluster(
   dataDir: string,
   launcher: Launcher,
-  major: string,
-  logger: Logger,
+  { major, durable, logger }: ClusterOptions,
 ): Promise<{ path: string; record: ClusterRecord }> {
   const path = join(launcher.home, 'postgres');
   const found = await readClusterRecord(dataDir);
@@ -80,7 +87,7 @@ export async function prepareCluster(
   // The password is kept before the database that wants it exists.
   if (found === undefined) await writeClusterRecord(dataDir, record);
   await removeDrafts(launcher.home);
-  await create(path, launcher, record.password, logger);
+  await create(path, launcher, record.password, durable, logger);
   return { path, record };
 }
 
@@ -112,18 +119,24 @@ async function removeDrafts(home: string): Promise<void> {
 }
 
 /** Runs initdb beside the final place and then renames, so that a crash leaves no half data directory. */
-async function create(path: string, launcher: Launcher, password: string, logger: Logger): Promise<void> {
+async function create(
+  path: string,
+  launcher: Launcher,
+  password: string,
+  durable: boolean,
+  logger: Logger,
+): Promise<void> {
   const draft = join(launcher.home, `${draftPrefix}${randomUUID()}`);
   const passwordFile = `${draft}.password`;
   try {
     const file = await open(passwordFile, 'wx', 0o600);
     await file.writeFile(password).finally(() => file.close());
     if (launcher.account) await chown(passwordFile, launcher.account.uid, launcher.account.gid);
-    await runInitdb(launcher, draft, passwordFile, logger);
+    await runInitdb(launcher, draft, passwordFile, durable, logger);
     await rename(draft, path);
   } catch (error) {
     await rm(draft, { recursive: true, force: true }).catch(() => undefined);
-    throw storageError(error, path);
+    throw errorCode(error) === undefined ? error : storageError(error, path);
   } finally {
     await rm(passwordFile, { force: true });
   }
@@ -133,6 +146,7 @@ async function runInitdb(
   launcher: Launcher,
   draft: string,
   passwordFile: string,
+  durable: boolean,
   logger: Logger,
 ): Promise<void> {
   logger.info({ home: launcher.home, mode: launcher.mode }, 'creating the embedded Postgres database');
@@ -140,11 +154,12 @@ async function runInitdb(
     'initdb',
     [
       ...['-D', draft, '--encoding=UTF8', '--locale=C', '--auth=scram-sha-256', '--no-instructions'],
+      ...(durable ? [] : ['--no-sync']),
       ...[`--username=${superuser}`, `--pwfile=${passwordFile}`],
     ],
     'KILL',
   );
   const output = new OutputTail(process, (line) => logger.debug({ part: 'initdb' }, line));
   const [code] = (await once(process, 'close')) as [number | null];
-  if (code !== 0) throw output.failure(`The embedded Postgres database can't be made in ${draft}`);
+  if (code !== 0) throw output.failure(`The embedded Postgres database can't be made in ${launcher.home}`);
 }

@@ -54,7 +54,7 @@ async function ended(pid: number, clusterPath: string, waitMs: number): Promise<
 }
 
 /** The server is always started with `-D` and the full path, so a pid that was given out again shows as another. */
-export function isServerOf(command: string, clusterPath: string): boolean {
+function isServerOf(command: string, clusterPath: string): boolean {
   return command.includes('postgres') && ` ${command} `.includes(` -D ${clusterPath} `);
 }
 

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
-import { access, constants, mkdir, open, realpath, rename, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { access, constants, mkdir, open, realpath, rename, rm, stat } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
 
 import { errorMessage, StartupError } from '../../errors.ts';
 
@@ -11,7 +11,7 @@ import { errorMessage, StartupError } from '../../errors.ts';
  */
 export async function prepareDirectory(path: string): Promise<string> {
   try {
-    await mkdir(path, { recursive: true, mode: 0o700 });
+    await makeFolder(resolve(path));
     const real = await realpath(path);
     await access(real, constants.R_OK | constants.W_OK | constants.X_OK);
     // Root passes every access check, so only a write shows a read-only or full disk.
@@ -21,6 +21,19 @@ export async function prepareDirectory(path: string): Promise<string> {
     return real;
   } catch (error) {
     throw storageError(error, path);
+  }
+}
+
+/** Node's own recursive mkdir hides the reason (EROFS shows as ENOENT) and never ends below /proc. */
+async function makeFolder(path: string): Promise<void> {
+  try {
+    await mkdir(path, { mode: 0o700 });
+  } catch (error) {
+    const code = errorCode(error);
+    if (code === 'EEXIST' && (await stat(path)).isDirectory()) return;
+    if (code !== 'ENOENT' || dirname(path) === path) throw error;
+    await makeFolder(dirname(path));
+    await mkdir(path, { mode: 0o700 });
   }
 }
 

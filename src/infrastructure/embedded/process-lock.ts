@@ -71,6 +71,11 @@ export async function lockFreed(address: string, signal: AbortSignal): Promise<v
   });
 }
 
+/** Lets locks go, the last taken first. */
+export async function releaseLocks(locks: readonly ProcessLock[]): Promise<void> {
+  for (const lock of [...locks].reverse()) await lock.release();
+}
+
 function isFile(address: string): boolean {
   return address.startsWith('/');
 }

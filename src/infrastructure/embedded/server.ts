@@ -1,16 +1,13 @@
 import { once } from 'node:events';
-import { createServer } from 'node:net';
-import type { AddressInfo } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
-import pg from 'pg';
 
 import { errorMessage, StartupError } from '../../errors.ts';
 import type { Logger } from '../../logger.ts';
-import { superuser } from './cluster.ts';
 import type { Launcher, ServerProcess } from './launcher.ts';
 import { stopOrphan } from './orphan.ts';
 import { OutputTail } from './output-tail.ts';
-import { errorCode } from './private-files.ts';
+import { freePort, isFree } from './ports.ts';
+import { becomeReady, embeddedUrl } from './readiness.ts';
 
 export interface ServerOptions {
   readonly launcher: Launcher;
@@ -23,9 +20,6 @@ export interface ServerOptions {
   readonly onReady: (server: { readonly port: number; readonly pid: number }) => Promise<void>;
 }
 
-const database = 'asyncly';
-/** Recovery after a crash can take a while on a slow disk. */
-const readyTimeoutMs = 60_000;
 const fastShutdownMs = 20_000;
 const immediateShutdownMs = 5_000;
 const maxStartTries = 40;
@@ -43,11 +37,6 @@ const baseSettings: Readonly<Record<string, string>> = {
   log_error_verbosity: 'terse',
   log_min_error_statement: 'panic',
 };
-
-/** The URL of the service's database on the embedded server. */
-export function embeddedUrl(port: number, password: string, name = database): string {
-  return `postgres://${superuser}:${encodeURIComponent(password)}@127.0.0.1:${port}/${name}`;
-}
 
 /** One Postgres server of ours: started, started again when it dies, stopped. */
 export class PostgresServer {
@@ -183,55 +172,4 @@ async function shutDown(server: ServerProcess): Promise<void> {
     await Promise.race([closed, delay(waitMs, undefined, { signal: timer.signal })]);
     timer.abort();
   }
-}
-
-/** Waits until the server answers, and makes the database when it is missing. */
-async function becomeReady(url: string, output: OutputTail, signal: AbortSignal): Promise<void> {
-  const deadline = Date.now() + readyTimeoutMs;
-  for (;;) {
-    const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 5_000 });
-    client.on('error', () => undefined);
-    try {
-      await client.connect();
-      const { rowCount } = await client.query('SELECT FROM pg_database WHERE datname = $1', [database]);
-      if (rowCount === 0) await client.query(`CREATE DATABASE ${database}`);
-      return;
-    } catch (error) {
-      if (errorCode(error) === '28P01') {
-        throw new StartupError(
-          "The password in DATA_DIR's cluster.json is not the one of its database: restore both from the same backup.",
-          {},
-          { cause: error },
-        );
-      }
-      if (signal.aborted || Date.now() > deadline) {
-        throw output.failure(`The embedded Postgres server was not ready after ${readyTimeoutMs / 1000} s`);
-      }
-      await delay(20);
-    } finally {
-      await client.end().catch(() => undefined);
-    }
-  }
-}
-
-async function isFree(port: number): Promise<boolean> {
-  return listenOnce(port).then(
-    () => true,
-    () => false,
-  );
-}
-
-async function freePort(): Promise<number> {
-  return listenOnce(0);
-}
-
-async function listenOnce(port: number): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(port, '127.0.0.1', resolve);
-  });
-  const taken = (server.address() as AddressInfo).port;
-  await new Promise((resolve) => server.close(resolve));
-  return taken;
 }
