@@ -147,8 +147,6 @@ function create(jobId: string, flag: boolean, now: number): JobCommand {
     jobType: flag ? 'send-email' : 'other',
     payload: { to: 'a@example.com', '10': [1, null] },
     webhookUrl: flag ? 'https://example.com/hook' : null,
-    webhookEvents: [],
-    timeoutMs: null,
     webhookEvents: flag ? ['DONE', 'CANCELLED'] : ['DONE', 'FAILED'],
     maxAttempts: flag ? 2 : null,
     timeoutMs: flag ? 5_000 : null,

@@ -17,7 +17,8 @@ const LOCK_MS = 2_000;
 const HANGING_WORKER = fileURLToPath(new URL('../../support/hanging-worker.ts', import.meta.url));
 
 describeWorkQueue('BullMQ on Postgres', async () => {
-  const { url, database, drop } = await createTestDatabase();
+  const test = await createTestDatabase();
+  const { url, database } = test;
   const queues: WorkQueue[] = [];
   const children: ChildProcess[] = [];
   const connect = async (): Promise<WorkQueue> => {
@@ -29,7 +30,7 @@ describeWorkQueue('BullMQ on Postgres', async () => {
   return {
     queue: await connect(),
     connect,
-    async startHangingWorker() {
+    startHangingWorker() {
       const child = spawn(process.execPath, ['--import', 'tsx', HANGING_WORKER, url, String(LOCK_MS)], {
         stdio: ['ignore', 'pipe', 'inherit'],
       });
@@ -60,7 +61,7 @@ describeWorkQueue('BullMQ on Postgres', async () => {
     async dispose() {
       for (const child of children) child.kill('SIGKILL');
       await Promise.all(queues.map((queue) => queue.close()));
-      await drop();
+      await test.drop();
     },
   };
 });

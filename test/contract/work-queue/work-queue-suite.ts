@@ -13,15 +13,15 @@ import { createGate, eventually } from '../../support/waiting.ts';
 export interface WorkQueueSetup {
   readonly queue: WorkQueue;
   /** Another process's view of the same queue. */
-  connect(): Promise<WorkQueue>;
+  readonly connect: () => Promise<WorkQueue>;
   /**
    * Starts a process that takes one item, says which, and never comes to an end with it.
    * @returns what it took, and how to kill it at once
    */
-  startHangingWorker(): Promise<{ taken: Promise<WorkItem>; kill(): Promise<void> }>;
+  readonly startHangingWorker: () => { taken: Promise<WorkItem>; kill(): Promise<void> };
   /** Leaves a finished entry behind, as an older version or a snapshot of the storage might. */
-  leaveFinished(entry: WorkEntry): Promise<void>;
-  dispose(): Promise<void>;
+  readonly leaveFinished: (entry: WorkEntry) => Promise<void>;
+  readonly dispose: () => Promise<void>;
 }
 
 const done: WorkOutcome = { done: true };
@@ -295,7 +295,7 @@ export function describeWorkQueue(name: string, setup: () => Promise<WorkQueueSe
       const item = entry();
       await queue.add([item]);
       for (let deaths = 0; deaths < 2; deaths++) {
-        const worker = await startHangingWorker();
+        const worker = startHangingWorker();
         expect(await worker.taken).toEqual(itemOf(item));
         await worker.kill();
       }
