@@ -4,7 +4,16 @@ import type { Logger } from 'pino';
 export type { Logger };
 
 /** Fields that never reach a log line, wherever they stand in the logged object's first two levels. */
-const secrets = ['password', 'token', 'accessToken', 'refreshToken', 'apiKey', 'secret', 'authorization', 'cookie'];
+const secrets = [
+  'password',
+  'token',
+  'accessToken',
+  'refreshToken',
+  'apiKey',
+  'secret',
+  'authorization',
+  'cookie',
+];
 const redact = secrets.flatMap((key) => [key, `*.${key}`, `*["x-api-key"]`]);
 
 /**
