@@ -162,7 +162,9 @@ export function decideJob(job: Job | null, command: JobCommand, now: string): Jo
       if (isDeeperThan(command.result, MAX_JSON_DEPTH)) throw new TooDeeplyNestedError('result');
       const bytes = Buffer.byteLength(JSON.stringify(command.result));
       if (bytes > MAX_RESULT_BYTES) throw new ResultTooLargeError(bytes);
-      return [{ type: 'JobCompleted', data: { ...current, result: command.result, webhook: tellsOf(job, 'DONE') } }];
+      return [
+        { type: 'JobCompleted', data: { ...current, result: command.result, webhook: tellsOf(job, 'DONE') } },
+      ];
     }
     case 'FailAttempt':
       currentExecution(job, command.executionId);
@@ -235,7 +237,12 @@ function failAttempt(
     return [{ type: 'JobAttemptFailed', data: { round, attempt, executionId, error, retryAt } }];
   }
   const reason = retryable ? 'attempts-exhausted' : 'not-retryable';
-  return [{ type: 'JobFailed', data: { round, attempt, executionId, error, reason, webhook: tellsOf(job, 'FAILED') } }];
+  return [
+    {
+      type: 'JobFailed',
+      data: { round, attempt, executionId, error, reason, webhook: tellsOf(job, 'FAILED') },
+    },
+  ];
 }
 
 /** An error as it can be stored, however long or odd the one that was thrown is: the attempt has to end either way. */
@@ -269,7 +276,10 @@ function tellsOf(job: Job, end: JobEnd): boolean {
 }
 
 function cancelled(job: Job): JobEvent {
-  return { type: 'JobCancelled', data: { round: job.round, attempt: job.attempt, webhook: tellsOf(job, 'CANCELLED') } };
+  return {
+    type: 'JobCancelled',
+    data: { round: job.round, attempt: job.attempt, webhook: tellsOf(job, 'CANCELLED') },
+  };
 }
 
 function currentExecution(

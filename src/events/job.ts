@@ -146,7 +146,8 @@ export function isTerminal(status: JobStatus): status is JobEnd {
  */
 export function evolveJob(job: Job | null, { event, occurredAt, revision }: EvolvableJobEvent): Job {
   if (event.type === 'JobCreated') {
-    const { jobId, userId, type, payload, webhookUrl, webhookEvents, maxAttempts, timeoutMs, runAt } = event.data;
+    const { jobId, userId, type, payload, webhookUrl, webhookEvents, maxAttempts, timeoutMs, runAt } =
+      event.data;
     return {
       id: jobId,
       userId,

@@ -63,7 +63,14 @@ export const events = {
   }),
   completed: (n: number, data: Partial<DataOf<'JobCompleted'>> = {}): JobEvent => ({
     type: 'JobCompleted',
-    data: { round: 1, attempt: 1, executionId: execution(n), result: { sent: true }, webhook: false, ...data },
+    data: {
+      round: 1,
+      attempt: 1,
+      executionId: execution(n),
+      result: { sent: true },
+      webhook: false,
+      ...data,
+    },
   }),
   failed: (n: number, data: Partial<DataOf<'JobFailed'>> = {}): JobEvent => ({
     type: 'JobFailed',
