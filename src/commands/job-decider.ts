@@ -148,7 +148,7 @@ export function decideJob(job: Job | null, command: JobCommand, now: string): Jo
   if (command.type === 'CreateJob') {
     if (job !== null) throw new JobExistsError(job.id);
     if (isDeeperThan(command.payload, MAX_JSON_DEPTH)) throw new TooDeeplyNestedError('payload');
-    const { type, jobType, webhookEvents, ...rest } = command;
+    const { jobType, webhookEvents, ...rest } = command;
     const data = { ...rest, type: jobType, webhookEvents: [...webhookEvents] };
     return [{ type: 'JobCreated', data }];
   }
