@@ -1,4 +1,4 @@
-import { chmod, cp, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, cp, mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -51,8 +51,9 @@ async function open(
 
 async function openElsewhere(
   roles: readonly string[],
+  path?: string,
 ): Promise<Awaited<ReturnType<typeof startEmbeddedProcess>>> {
-  const other = await startEmbeddedProcess(dataDir, roles);
+  const other = await startEmbeddedProcess(dataDir, roles, path);
   releases.push(() => other.end('SIGTERM'));
   return other;
 }
@@ -66,6 +67,20 @@ async function query(url: string, sql: string): Promise<Record<string, unknown>[
   } finally {
     await client.end();
   }
+}
+
+/** Without `setpriv` the server doesn't end with its owner. */
+async function pathWithoutSetpriv(): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'asyncly-path-'));
+  releases.push(() => rm(folder, { recursive: true, force: true }));
+  const programs = ['unshare', 'sh', 'test', 'id', 'useradd', 'chmod'];
+  for (const from of ['/bin', '/usr/bin', '/usr/sbin']) {
+    const present = await readdir(from).catch((): string[] => []);
+    for (const program of programs.filter((name) => present.includes(name))) {
+      await symlink(join(from, program), join(folder, program)).catch(() => undefined);
+    }
+  }
+  return folder;
 }
 
 /** Repeats the query until the server answers. */
@@ -156,6 +171,17 @@ describe('an embedded Postgres', () => {
     await killed.end('SIGKILL');
     const next = await open(['api', 'worker']);
     expect(next).toMatchObject({ owner: true, url: killed.url });
+    expect(await query(next.url, 'SELECT one FROM kept')).toEqual([{ one: 1 }]);
+  });
+
+  it('stops a server that has outlived its killed owner, and starts its own', async () => {
+    const killed = await openElsewhere(['api'], await pathWithoutSetpriv());
+    await query(killed.url, 'CREATE TABLE kept AS SELECT 1 AS one');
+    const { serverPid } = await readNotice();
+    await killed.end('SIGKILL');
+    expect(await query(killed.url, 'SELECT one FROM kept')).toEqual([{ one: 1 }]);
+    const next = await open(['api']);
+    expect((await readNotice()).serverPid).not.toBe(serverPid);
     expect(await query(next.url, 'SELECT one FROM kept')).toEqual([{ one: 1 }]);
   });
 

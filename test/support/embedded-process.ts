@@ -13,14 +13,19 @@ export interface EmbeddedProcess extends z.infer<typeof opened> {
   end(signal: 'SIGTERM' | 'SIGKILL'): Promise<void>;
 }
 
-/** Opens the embedded Postgres in a process of its own (`embedded-main.ts`), which stops it on SIGTERM. */
+/**
+ * Opens the embedded Postgres in a process of its own (`embedded-main.ts`), which stops it on SIGTERM.
+ * @param path where it looks for the system's programs, when not where we do
+ */
 export async function startEmbeddedProcess(
   dataDir: string,
   roles: readonly string[],
+  path = process.env['PATH'],
 ): Promise<EmbeddedProcess> {
   const script = fileURLToPath(new URL('embedded-main.ts', import.meta.url));
   const child = spawn(process.execPath, ['--import', 'tsx', script, dataDir, ...roles], {
     stdio: ['ignore', 'pipe', 'inherit'],
+    env: { ...process.env, PATH: path },
   });
   const line = await firstLine(child);
   return {
