@@ -92,7 +92,10 @@ const unnest = (columns: readonly Column[]): string =>
 const values = (columns: readonly Column[], jobs: readonly Job[]): unknown[] =>
   columns.map(([, , valueOf]) => jobs.map((job) => valueOf(job)));
 
-const INSERT = `INSERT INTO jobs (${names(all)}) SELECT ${names(all)} FROM ${unnest(all)} ON CONFLICT (id) DO NOTHING`;
+/** A row that is there already came from the same stream: a replay over it brings it up to date, never back. */
+const INSERT = `INSERT INTO jobs (${names(all)}) SELECT ${names(all)} FROM ${unnest(all)}
+                ON CONFLICT (id) DO UPDATE SET ${changing.map(([name]) => `${name} = excluded.${name}`).join(', ')}
+                WHERE jobs.revision < excluded.revision`;
 
 async function insert(jobs: readonly Job[], tx: Queryable): Promise<void> {
   if (jobs.length > 0) await tx.query(INSERT, values(all, jobs));

@@ -42,8 +42,9 @@ export function createReadiness({
   /** How long a trailing checkpoint has stood where it is, as far as anyone has looked. */
   function standingFor({ name, position }: CheckpointRow, behind: boolean): number {
     const seen = stalls.get(name);
-    if (behind && seen?.position === position) return performance.now() - seen.since;
-    stalls.set(name, { position, since: performance.now() });
+    if (!behind) stalls.delete(name);
+    else if (seen?.position === position) return performance.now() - seen.since;
+    else stalls.set(name, { position, since: performance.now() });
     return 0;
   }
 
