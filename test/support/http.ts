@@ -12,54 +12,8 @@ import { createPostgresEventStore } from '../../src/infrastructure/postgres/even
 import { createJobLogQueries } from '../../src/queries/job-logs.ts';
 import { createJobQueries } from '../../src/queries/jobs.ts';
 import { createTestDatabase, silentLogger } from './database.ts';
+import { httpClient } from './http-client.ts';
 import { passwords } from './passwords.ts';
-
-/** What a request was answered. */
-interface Answer {
-  readonly status: number;
-  readonly headers: Headers;
-  /** The parsed body; its shape is what the tests are about. */
-  readonly body: Body;
-}
-
-interface Body {
-  readonly success?: boolean;
-  readonly message?: string;
-  readonly data?: unknown;
-  readonly meta?: unknown;
-  readonly errors?: Readonly<Record<string, readonly string[]>>;
-}
-
-interface CallOptions {
-  /** An access token or an API key. */
-  readonly token?: string;
-  /** Sent as JSON; a string goes as it is. */
-  readonly body?: unknown;
-  readonly headers?: Readonly<Record<string, string>>;
-}
-
-type Call = (method: string, path: string, options?: CallOptions) => Promise<Answer>;
-
-/** A client of the service at `base`, e.g. `http://127.0.0.1:3000`. */
-function httpClient(base: string): Call {
-  return async (method, path, { token, body, headers = {} } = {}) => {
-    const response = await fetch(base + path, {
-      method,
-      headers: {
-        ...(token !== undefined && { authorization: `Bearer ${token}` }),
-        ...(body !== undefined && { 'content-type': 'application/json' }),
-        ...headers,
-      },
-      ...(body !== undefined && { body: typeof body === 'string' ? body : JSON.stringify(body) }),
-    });
-    const text = await response.text();
-    return {
-      status: response.status,
-      headers: response.headers,
-      body: (text === '' ? {} : JSON.parse(text)) as Body,
-    };
-  };
-}
 
 /**
  * The REST API over a database of the test's own, without projector or worker; all of it is gone when the test ends.
