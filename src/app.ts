@@ -144,6 +144,10 @@ async function startApi(core: Core, handlers: HandlerRegistry): Promise<string> 
     readiness: createReadiness({ database, store, projections: projections.map(({ name }) => name) }),
     logger,
     trustProxy: config.TRUST_PROXY,
+    rateLimits: {
+      jobsPerMinute: config.RATE_LIMIT_JOBS_PER_MINUTE,
+      authPerMinute: config.RATE_LIMIT_AUTH_PER_MINUTE,
+    },
   });
   const server = await startHttpServer({ app, host: config.HOST, port: config.PORT, logger });
   releasers.push('http server', () => server.stop());

@@ -52,6 +52,8 @@ const schema = z.object({
   JOB_MAX_ATTEMPTS: wholeNumber(1, 100).default(3),
   JOB_BACKOFF_MS: wholeNumber(0, 3_600_000).default(1_000),
   SHUTDOWN_GRACE_MS: wholeNumber(0, 25_000).default(500),
+  RATE_LIMIT_JOBS_PER_MINUTE: wholeNumber(1, 1_000_000).default(10),
+  RATE_LIMIT_AUTH_PER_MINUTE: wholeNumber(1, 1_000_000).default(20),
   TRUST_PROXY: wholeNumber(0, 10).default(0),
   LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']).default('info'),
   JWT_ACCESS_SECRET: secret,

@@ -6,18 +6,21 @@ import type { Logger } from '../logger.ts';
 import type { Readiness } from '../queries/readiness.ts';
 import { requireUser } from './auth.ts';
 import { errorHandler, MAX_BODY_BYTES, routeNotFound } from './errors.ts';
+import { createRateLimits } from './rate-limit.ts';
+import type { RateLimitOptions } from './rate-limit.ts';
 import { requestContext } from './request-context.ts';
 import { authRoutes } from './routes/auth.ts';
 import { healthRoutes } from './routes/health.ts';
 import { jobRoutes } from './routes/jobs.ts';
 import type { JobRouteOptions } from './routes/jobs.ts';
 
-export interface HttpAppOptions extends Omit<JobRouteOptions, 'requireUser' | 'json'> {
+export interface HttpAppOptions extends Omit<JobRouteOptions, 'requireUser' | 'json' | 'limits'> {
   readonly identity: Identity;
   readonly readiness: () => Promise<Readiness>;
   readonly logger: Logger;
   /** Proxies in front of the service, whose `X-Forwarded-For` is believed. */
   readonly trustProxy: number;
+  readonly rateLimits: RateLimitOptions;
 }
 
 /** The REST API under `/api`, and the probes. No other origin may read it: there are no CORS headers. */
@@ -26,6 +29,7 @@ export function createHttpApp({
   readiness,
   logger,
   trustProxy,
+  rateLimits,
   ...jobOptions
 }: HttpAppOptions): Express {
   const app = express();
@@ -38,8 +42,9 @@ export function createHttpApp({
   app.use(requestContext(logger));
   app.use(helmet());
   const json = express.json({ limit: MAX_BODY_BYTES });
-  app.use('/api/auth', authRoutes({ identity, json }));
-  app.use('/api/jobs', jobRoutes({ ...jobOptions, requireUser: requireUser(identity), json }));
+  const limits = createRateLimits(rateLimits);
+  app.use('/api/auth', authRoutes({ identity, json, limits }));
+  app.use('/api/jobs', jobRoutes({ ...jobOptions, requireUser: requireUser(identity), json, limits }));
   app.use(healthRoutes(readiness));
   app.use(routeNotFound);
   app.use(errorHandler(logger));

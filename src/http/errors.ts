@@ -2,6 +2,7 @@ import { STATUS_CODES } from 'node:http';
 import type { ErrorRequestHandler, RequestHandler, Response } from 'express';
 import { AppError } from '../errors.ts';
 import type { Logger } from '../logger.ts';
+import { RateLimitedError } from './rate-limit.ts';
 import { contextOf, pathOf } from './request-context.ts';
 import { ValidationError } from './validation.ts';
 
@@ -22,6 +23,7 @@ const statuses: Readonly<Record<string, number>> = {
   ROUTE_NOT_FOUND: 404,
   JOB_NOT_FOUND: 404,
   EVENT_TOO_LARGE: 413,
+  RATE_LIMITED: 429,
   REVISION_NOT_REACHED: 503,
   UNAVAILABLE: 503,
 };
@@ -58,14 +60,22 @@ export function errorHandler(logger: Logger): ErrorRequestHandler {
       res.destroy();
       return;
     }
-    sendError(res, status, message, error instanceof ValidationError ? { errors: error.errors } : {});
+    sendError(res, status, message, moreAbout(error));
   };
 }
 
 function sendError(res: Response, status: number, message: string, more: object): void {
   if (status === 401) res.set('WWW-Authenticate', 'Bearer');
   if (status === 503) res.set('Retry-After', String(RETRY_AFTER_SECONDS));
+  if ('retryAfter' in more) res.set('Retry-After', String(more.retryAfter));
   res.status(status).json({ success: false, message, ...more });
+}
+
+/** What the answer says beside the message. */
+function moreAbout(error: unknown): object {
+  if (error instanceof ValidationError) return { errors: error.errors };
+  if (error instanceof RateLimitedError) return { retryAfter: error.retryAfter };
+  return {};
 }
 
 function answerTo(error: unknown): { status: number; message: string } {

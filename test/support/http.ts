@@ -42,6 +42,7 @@ export async function startApi(overrides: Partial<HttpAppOptions> = {}) {
     readiness: () => Promise.resolve({ ready: true, parts: {} }),
     logger,
     trustProxy: 0,
+    rateLimits: { jobsPerMinute: 100_000, authPerMinute: 100_000 },
     ...overrides,
   });
   const server = await startHttpServer({ app, host: '127.0.0.1', port: 0, logger, drainMs: 1_000 });

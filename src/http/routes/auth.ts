@@ -3,6 +3,7 @@ import type { RequestHandler } from 'express';
 import { z } from 'zod';
 import { registrationSchema } from '../../identity/credentials.ts';
 import type { Identity } from '../../identity/identity.ts';
+import type { RateLimits } from '../rate-limit.ts';
 import { sendSuccess } from '../responses.ts';
 import { validate } from '../validation.ts';
 
@@ -16,29 +17,35 @@ const refreshSchema = z.object({
   refreshToken: z.string({ error: 'Refresh token is required' }).min(1, 'Refresh token is required'),
 });
 
+export interface AuthRouteOptions {
+  readonly identity: Identity;
+  readonly json: RequestHandler;
+  readonly limits: RateLimits;
+}
+
 /** `/api/auth`: accounts and tokens. */
-export function authRoutes({ identity, json }: { identity: Identity; json: RequestHandler }): Router {
+export function authRoutes({ identity, json, limits }: AuthRouteOptions): Router {
   const router = Router();
   router.use((_req, res, next) => {
     res.set('Cache-Control', 'no-store');
     next();
   });
 
-  router.post('/register', json, async (req, res) => {
+  router.post('/register', limits.registrations, json, async (req, res) => {
     const account = await identity.register(validate(registrationSchema, req.body));
     sendSuccess(res, 'User registered successfully', account, 201);
   });
 
-  router.post('/login', json, async (req, res) => {
+  router.post('/login', limits.loginsOfAddress, json, limits.loginsOfAccount, async (req, res) => {
     sendSuccess(res, 'Login successful', await identity.login(validate(loginSchema, req.body)));
   });
 
-  router.post('/refresh', json, async (req, res) => {
+  router.post('/refresh', limits.tokens, json, async (req, res) => {
     const { refreshToken } = validate(refreshSchema, req.body);
     sendSuccess(res, 'Token refreshed', await identity.refresh(refreshToken));
   });
 
-  router.post('/logout', json, async (req, res) => {
+  router.post('/logout', limits.tokens, json, async (req, res) => {
     await identity.logout(validate(refreshSchema, req.body).refreshToken);
     sendSuccess(res, 'Logout successful');
   });

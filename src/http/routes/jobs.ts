@@ -7,6 +7,7 @@ import type { Job } from '../../events/job.ts';
 import type { JobLogQueries } from '../../queries/job-logs.ts';
 import type { JobQueries } from '../../queries/jobs.ts';
 import type { JsonObject } from '../json-payload.ts';
+import type { RateLimits } from '../rate-limit.ts';
 import { commandContext, userOf } from '../request-context.ts';
 import { sendPage, sendSuccess } from '../responses.ts';
 import { validate, ValidationError } from '../validation.ts';
@@ -21,12 +22,13 @@ export interface JobRouteOptions {
   /** What the handler of a job type says of a payload; null when it is fine, or the handler or its schema is not known here. */
   readonly checkPayload: (type: string, payload: JsonObject) => FieldErrors | null;
   readonly requireUser: RequestHandler;
+  readonly limits: RateLimits;
   readonly json: RequestHandler;
 }
 
 /** `/api/jobs`: commands go to the event store, reads come from the read models. */
 export function jobRoutes(options: JobRouteOptions): Router {
-  const { handleJob, jobs, jobLogs, checkPayload, requireUser, json } = options;
+  const { handleJob, jobs, jobLogs, checkPayload, requireUser, json, limits } = options;
   const router = Router();
   router.use((_req, res, next) => {
     res.set('Cache-Control', 'private, no-cache');
@@ -34,7 +36,7 @@ export function jobRoutes(options: JobRouteOptions): Router {
   });
 
   // Who asks is settled first: a stranger's half megabyte is not even read.
-  router.post('/', requireUser, json, async (req, res) => {
+  router.post('/', requireUser, limits.submissions, json, async (req, res) => {
     const { type, payload, webhookUrl } = validate(newJobSchema, req.body);
     const problems = checkPayload(type, payload);
     if (problems !== null) throw new ValidationError(underPayload(problems));
