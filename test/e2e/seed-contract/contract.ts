@@ -1,0 +1,183 @@
+import { randomUUID } from 'node:crypto';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { deployments } from '../../support/deployments.ts';
+import type { Deployment } from '../../support/deployments.ts';
+import { httpClient } from '../../support/http-client.ts';
+import type { Answer, Call, CallOptions } from '../../support/http-client.ts';
+import type { Service, ServiceSettings } from '../../support/service.ts';
+import { eventually } from '../../support/waiting.ts';
+
+export interface User {
+  readonly id: string;
+  readonly email: string;
+  readonly password: string;
+  readonly apiKey: string;
+  readonly accessToken: string;
+  readonly refreshToken: string;
+}
+
+export interface JobData {
+  readonly id: string;
+  readonly userId: string;
+  readonly type: string;
+  readonly status: 'PENDING' | 'PROCESSING' | 'DONE' | 'FAILED' | 'CANCELLED';
+  readonly payload: unknown;
+  readonly result: unknown;
+  readonly webhookUrl: string | null;
+  readonly createdAt: string;
+  readonly updatedAt: string;
+}
+
+/** Ids and times of the document's examples match by their shape. */
+export const anId = expect.stringMatching(/^\S{8,}$/) as string;
+export const anInstant = expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/) as string;
+export const anyText = expect.any(String) as string;
+
+/** What must have happened by then, whatever else the machine does. */
+export const PATIENCE_MS = 20_000;
+
+export const EMAIL_JOB = {
+  type: 'send-email',
+  payload: {
+    to: 'recipient@example.com',
+    subject: 'Welcome to Asyncly',
+    body: 'Your account has been created.',
+  },
+};
+
+/**
+ * Declares the tests of one section of the document, for each deployment, against a service of their own.
+ * @param settings of that service
+ */
+export function describeContract(
+  section: string,
+  define: (contract: Contract) => void,
+  settings: ServiceSettings = {},
+): void {
+  const all = deployments();
+  for (const deployment of all) {
+    describe(all.length > 1 ? `${section} (${deployment.name})` : section, () => {
+      const contract = new Contract(deployment, settings);
+      beforeAll(() => contract.start());
+      afterAll(() => contract.stop());
+      define(contract);
+    });
+  }
+}
+
+/** A service as its users see it, and what they commonly do with it. */
+export class Contract {
+  readonly configurable: boolean;
+  /** For what needs settings or handlers that a service of somebody else has not. */
+  readonly special: typeof test | typeof test.skip;
+  readonly #deployment: Deployment;
+  readonly #settings: ServiceSettings;
+  #service: Service | undefined;
+
+  constructor(deployment: Deployment, settings: ServiceSettings) {
+    this.#deployment = deployment;
+    this.#settings = settings;
+    this.configurable = deployment.configurable;
+    this.special = deployment.configurable ? test : test.skip;
+  }
+
+  async start(): Promise<void> {
+    this.#service = await this.#deployment.start(this.#settings);
+  }
+
+  async stop(): Promise<void> {
+    await this.#service?.stop();
+  }
+
+  get service(): Service {
+    if (this.#service === undefined) throw new Error('The service has not started');
+    return this.#service;
+  }
+
+  /** A request below the base URL, `/api`. */
+  readonly call: Call = (method, route, options) =>
+    httpClient(`${this.service.base}/api`)(method, route, options);
+
+  /** Like `call`, but waits as long as the rate limit of a service with the usual settings asks for. */
+  async patientCall(method: string, route: string, options?: CallOptions): Promise<Answer> {
+    for (;;) {
+      const answer = await this.call(method, route, options);
+      if (answer.status !== 429) return answer;
+      await delay((Number(answer.headers.get('retry-after')) || 1) * 1_000);
+    }
+  }
+
+  async newUser(): Promise<User> {
+    const credentials = { email: `${randomUUID()}@example.com`, password: 'securepassword123' };
+    const registered = await this.patientCall('POST', '/auth/register', { body: credentials });
+    const login = await this.patientCall('POST', '/auth/login', { body: credentials });
+    expect([registered.status, login.status]).toEqual([201, 200]);
+    const account = registered.body.data as Pick<User, 'id' | 'apiKey'>;
+    const tokens = login.body.data as Pick<User, 'accessToken' | 'refreshToken'>;
+    return { ...credentials, ...account, ...tokens };
+  }
+
+  async submit({ accessToken }: User, body: object = EMAIL_JOB): Promise<JobData> {
+    const answer = await this.call('POST', '/jobs', { token: accessToken, body });
+    expect(answer.body).toMatchObject({ success: true });
+    return answer.body.data as JobData;
+  }
+
+  async job({ accessToken }: User, id: string): Promise<JobData> {
+    const answer = await this.call('GET', `/jobs/${id}`, { token: accessToken });
+    expect(answer.status).toBe(200);
+    return answer.body.data as JobData;
+  }
+
+  /** The job once it has this status. */
+  async jobIn(status: JobData['status'], user: User, id: string): Promise<JobData> {
+    return eventually(async () => {
+      const job = await this.job(user, id);
+      expect(job.status).toBe(status);
+      return job;
+    }, PATIENCE_MS);
+  }
+
+  /** A job that is PROCESSING and stays so until `release` is called. */
+  async hold(user: User): Promise<{ job: JobData; release: () => Promise<void> }> {
+    const { body, release } = await holdable();
+    const job = await this.submit(user, body);
+    return { job: await this.jobIn('PROCESSING', user, job.id), release };
+  }
+
+  /** Entries of a list below a job, once there are as many as wanted. */
+  async entries<Entry>(user: User, route: string, least: number): Promise<readonly Entry[]> {
+    return eventually(async () => {
+      const answer = await this.call('GET', route, { token: user.accessToken });
+      const entries = answer.body.data as readonly Entry[];
+      expect(entries.length).toBeGreaterThanOrEqual(least);
+      return entries;
+    }, PATIENCE_MS);
+  }
+}
+
+/** What to submit for a job that runs until `release` is called. */
+export async function holdable(): Promise<{ body: object; release: () => Promise<void> }> {
+  const folder = await mkdtemp(path.join(tmpdir(), 'asyncly-hold-'));
+  onTestFinished(() => rm(folder, { recursive: true, force: true }));
+  const until = path.join(folder, 'release');
+  return { body: { type: 'hold', payload: { until } }, release: () => writeFile(until, '') };
+}
+
+/** Holds an answer to the error format of the document, and to its text. */
+export function expectError(
+  answer: Answer,
+  status: number,
+  message: string,
+  errors?: Readonly<Record<string, readonly string[]>>,
+): void {
+  expect(answer.status).toBe(status);
+  expect(answer.headers.get('content-type')).toMatch(/^application\/json/);
+  expect(answer.body).toMatchObject({ success: false, message });
+  if (errors === undefined) expect(answer.body).not.toHaveProperty('data');
+  else expect(answer.body.errors).toEqual(errors);
+}
