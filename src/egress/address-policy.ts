@@ -44,9 +44,19 @@ export function checkUrl(text: string, allowPrivate: boolean): URL {
   }
   if (allowPrivate) return url;
   const host = literalOf(url.hostname);
-  if (isIP(host) !== 0 && !isPublicAddress(host)) throw new DestinationNotAllowedError();
-  if (isLocalName(host)) throw new DestinationNotAllowedError();
+  if (isIP(host) === 0 ? isLocalName(host) : !isPublicAddress(host)) throw new DestinationNotAllowedError();
   return url;
+}
+
+/** What is wrong with a URL that was given to be called; null when nothing is. See {@link checkUrl}. */
+export function urlProblem(text: string, allowPrivate: boolean): string | null {
+  try {
+    checkUrl(text, allowPrivate);
+    return null;
+  } catch (error) {
+    if (error instanceof DestinationNotAllowedError) return error.message;
+    throw error;
+  }
 }
 
 /** The host without the brackets of an IPv6 address. */
@@ -54,8 +64,14 @@ export function literalOf(hostname: string): string {
   return hostname.startsWith('[') ? hostname.slice(1, -1) : hostname;
 }
 
-/** Names that never leave the machine or the local network (RFC 6761, 6762, 8375, and ICANN's .internal). */
+/**
+ * Names that never leave the machine or the local network: RFC 6761, 6762 with its appendix G, 8375, ICANN's .internal, and
+ * whatever has no dot, which a resolver completes with a domain of its own.
+ */
 function isLocalName(host: string): boolean {
   const name = host.toLowerCase().replace(/\.$/, '');
-  return /(^|\.)(localhost|local|internal|home\.arpa)$/.test(name);
+  return (
+    !name.includes('.') ||
+    /\.(localhost|local|localdomain|internal|intranet|private|corp|home|lan|home\.arpa)$/.test(name)
+  );
 }

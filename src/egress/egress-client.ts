@@ -1,19 +1,8 @@
-import { lookup } from 'node:dns/promises';
-import { isIP } from 'node:net';
-import { Agent, buildConnector, fetch as undiciFetch } from 'undici';
-import type { RequestInit, Response } from 'undici';
-import { checkUrl, DestinationNotAllowedError, isPublicAddress, literalOf } from './address-policy.ts';
-
-/** All addresses of a host name. @throws when it cannot be resolved */
-export type Resolve = (hostname: string) => Promise<string[]>;
-
-export interface EgressOptions {
-  /** Lets requests go to private and loopback addresses too (`WEBHOOK_ALLOW_PRIVATE_NETWORKS`). */
-  readonly allowPrivateNetworks: boolean;
-  /** For tests, which must not send a packet even when the guard fails. */
-  readonly resolve?: Resolve;
-  readonly connect?: buildConnector.connector;
-}
+import { Agent, Client, fetch as undiciFetch } from 'undici';
+import type { Dispatcher, RequestInit, Response } from 'undici';
+import { checkUrl, DestinationNotAllowedError } from './address-policy.ts';
+import { guardedConnector } from './guarded-connector.ts';
+import type { GuardOptions } from './guarded-connector.ts';
 
 export interface EgressRequest {
   readonly url: string;
@@ -27,50 +16,59 @@ export interface EgressRequest {
   readonly signal?: AbortSignal;
 }
 
+export interface EgressResponse {
+  readonly status: number;
+  /** The beginning of the answer, at most `maxResponseBytes`. */
+  readonly body: string;
+}
+
 /** The one way out of the service: every request to a user's URL goes through here. */
 export interface EgressClient {
   /**
    * Sends one request on a connection of its own, so that every request is checked anew. Redirects are not followed.
    * @throws DestinationNotAllowedError before a byte is sent; RequestFailedError when there is no whole answer
    */
-  send(request: EgressRequest): Promise<{ readonly status: number; readonly body: string }>;
-  /** Like the global `fetch`, guarded at every redirect. */
+  send(request: EgressRequest): Promise<EgressResponse>;
+  /** Like the global `fetch`, with every connection guarded, those of redirects too. @throws DestinationNotAllowedError */
   fetch(url: string | URL, init?: RequestInit): Promise<Response>;
   close(): Promise<void>;
 }
 
-/** There was no answer. The message is fit for the job's owner: it names no address. */
+/** There was no whole answer. The message is fit for the job's owner: it names no address. */
 export class RequestFailedError extends Error {}
 
-const CONNECT_TIMEOUT_MS = 10_000;
-/** Addresses of one name that are tried in turn. */
-const MAX_ADDRESSES = 4;
+/** Connections that `fetch` keeps to one origin. */
+const FETCH_CONNECTIONS = 64;
 
-export function createEgressClient(options: EgressOptions): EgressClient {
+export function createEgressClient(options: GuardOptions): EgressClient {
   const { allowPrivateNetworks } = options;
-  const agent = new Agent({ connect: guardedConnector(options), connections: 64 });
+  let agent: Agent | undefined;
   return {
-    async send({ url, method, headers, body, timeoutMs, maxResponseBytes, signal }) {
-      const destination = checkUrl(url, allowPrivateNetworks);
-      const deadline = AbortSignal.timeout(timeoutMs);
+    async send({ timeoutMs, signal, ...request }) {
+      const destination = checkUrl(request.url, allowPrivateNetworks);
+      // Not AbortSignal.timeout and any: Node 20 may collect those before they fire.
+      const stop = new AbortController();
+      const interrupt = (): void => stop.abort(new RequestFailedError('Interrupted'));
+      const late = new RequestFailedError(`Timed out after ${timeoutMs} ms`);
+      const deadline = setTimeout(() => stop.abort(late), timeoutMs);
+      if (signal?.aborted === true) interrupt();
+      signal?.addEventListener('abort', interrupt, { once: true });
+      const client = new Client(destination.origin, { connect: guardedConnector(options, stop.signal) });
       try {
-        const response = await agent.request({
-          origin: destination.origin,
-          path: destination.pathname + destination.search,
-          method,
-          headers,
-          ...(body !== undefined && { body }),
-          signal: signal === undefined ? deadline : AbortSignal.any([deadline, signal]),
-          reset: true,
-        });
-        return { status: response.statusCode, body: await readUpTo(response.body, maxResponseBytes) };
+        return await Promise.race([exchange(client, destination, request), aborted(stop.signal)]);
       } catch (error) {
-        if (deadline.aborted) throw new RequestFailedError(`Timed out after ${timeoutMs} ms`);
-        throw publicError(error);
+        throw publicError(stop.signal.aborted ? stop.signal.reason : error);
+      } finally {
+        clearTimeout(deadline);
+        signal?.removeEventListener('abort', interrupt);
+        // Also ends what the race has left behind: a look-up, a connection, an answer without end.
+        stop.abort();
+        client.destroy().catch(() => undefined);
       }
     },
     fetch: async (url, init = {}) => {
       checkUrl(String(url), allowPrivateNetworks);
+      agent ??= new Agent({ connect: guardedConnector(options), connections: FETCH_CONNECTIONS });
       try {
         return await undiciFetch(url, { ...init, dispatcher: agent });
       } catch (error) {
@@ -79,70 +77,40 @@ export function createEgressClient(options: EgressOptions): EgressClient {
         throw cause instanceof DestinationNotAllowedError ? cause : error;
       }
     },
-    close: () => agent.destroy(),
+    close: async () => agent?.destroy(),
   };
 }
 
-/** Resolves, checks every address, connects to one of those that were checked, and looks again at where that led. */
-function guardedConnector(options: EgressOptions): buildConnector.connector {
-  const { allowPrivateNetworks, resolve = resolveAll } = options;
-  const connect = options.connect ?? buildConnector({ timeout: CONNECT_TIMEOUT_MS });
-  const isAllowed = (address: string): boolean => allowPrivateNetworks || isPublicAddress(address);
+type Exchange = Omit<EgressRequest, 'timeoutMs' | 'signal'>;
 
-  async function open(target: buildConnector.Options): Promise<Socket> {
-    const host = literalOf(target.hostname);
-    const addresses = isIP(host) === 0 ? await resolve(host) : [host];
-    // One bad address among good ones is an attack or a mistake; either way nobody is served by guessing.
-    if (addresses.length === 0 || !addresses.every(isAllowed)) throw new DestinationNotAllowedError();
-    let failure: unknown;
-    for (const address of addresses.slice(0, MAX_ADDRESSES)) {
-      try {
-        const servername = isIP(host) === 0 ? { servername: host } : {};
-        const socket = await connected({ ...target, ...servername, hostname: address });
-        if (socket.remoteAddress === undefined || isAllowed(unmapped(socket.remoteAddress))) return socket;
-        socket.destroy();
-        throw new DestinationNotAllowedError();
-      } catch (error) {
-        if (error instanceof DestinationNotAllowedError) throw error;
-        failure = error;
-      }
-    }
-    throw failure;
-  }
-
-  function connected(target: buildConnector.Options): Promise<Socket> {
-    return new Promise((resolve, reject) => {
-      connect(target, (...[error, socket]) => {
-        if (error === null) resolve(socket);
-        else reject(error);
-      });
-    });
-  }
-
-  return (target, callback) => {
-    open(target).then(
-      (socket) => callback(null, socket),
-      (error: unknown) => callback(error instanceof Error ? error : new Error(String(error)), null),
-    );
-  };
+async function exchange(
+  client: Client,
+  { pathname, search }: URL,
+  { method, headers, body, maxResponseBytes }: Exchange,
+): Promise<EgressResponse> {
+  const response = await client.request({
+    path: pathname + search,
+    method,
+    headers,
+    ...(body !== undefined && { body }),
+    reset: true,
+  });
+  return { status: response.statusCode, body: await readUpTo(response.body, maxResponseBytes) };
 }
 
-type Socket = Extract<Parameters<buildConnector.Callback>, [null, unknown]>[1];
-
-/** A dual-stack socket shows an IPv4 peer as `::ffff:a.b.c.d`. */
-const unmapped = (address: string): string => address.replace(/^::ffff:(?=\d+\.)/i, '');
-
-async function resolveAll(hostname: string): Promise<string[]> {
-  return (await lookup(hostname, { all: true })).map(({ address }) => address);
+/** Rejects when the signal is aborted, which undici itself does not notice while it connects. */
+function aborted(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    const end = (): void => reject(signal.reason as Error);
+    if (signal.aborted) end();
+    else signal.addEventListener('abort', end, { once: true });
+  });
 }
 
-async function readUpTo(
-  body: AsyncIterable<Uint8Array> & { destroy(): unknown },
-  maxBytes: number,
-): Promise<string> {
+async function readUpTo(body: Dispatcher.ResponseData['body'], maxBytes: number): Promise<string> {
   const chunks: Uint8Array[] = [];
   let left = maxBytes;
-  for await (const chunk of body) {
+  for await (const chunk of body as AsyncIterable<Uint8Array>) {
     chunks.push(chunk.subarray(0, left));
     left -= chunk.length;
     if (left <= 0) break;
@@ -150,10 +118,21 @@ async function readUpTo(
   return Buffer.concat(chunks).toString('utf8');
 }
 
+/** Texts for undici's own codes. */
+const texts: Readonly<Record<string, string>> = {
+  UND_ERR_CONNECT_TIMEOUT: 'connect ETIMEDOUT',
+  UND_ERR_SOCKET: 'The connection was closed without an answer',
+};
+
 function publicError(error: unknown): Error {
-  if (error instanceof DestinationNotAllowedError) return error;
+  if (error instanceof DestinationNotAllowedError || error instanceof RequestFailedError) return error;
+  return new RequestFailedError(publicText(error), { cause: error });
+}
+
+/** What the job's owner may know: which call failed and how, in Node's words, without the addresses in its message. */
+function publicText(error: unknown): string {
   const { syscall, code } = error as { syscall?: unknown; code?: unknown };
-  if (typeof code !== 'string') return new RequestFailedError('The request failed', { cause: error });
-  const text = typeof syscall === 'string' ? `${syscall} ${code}` : code;
-  return new RequestFailedError(text, { cause: error });
+  if (typeof code !== 'string') return 'The request failed';
+  if (typeof syscall !== 'string') return texts[code] ?? code;
+  return `${syscall.startsWith('query') ? 'getaddrinfo' : syscall} ${code}`;
 }
