@@ -4,6 +4,7 @@ import type { EventStore } from '../events/event-store.ts';
 import type { Job, Json } from '../events/job.ts';
 import type { Logger } from '../logger.ts';
 import { ExecutionLog } from './execution-log.ts';
+import { isRetryable } from './handler.ts';
 import type { HandlerRegistry } from './handler.ts';
 
 /** Why a handler was told to stop without its job being at fault: the attempt is handed back and not counted. */
@@ -25,6 +26,8 @@ export interface ExecutionOptions {
   readonly logger: Logger;
 }
 
+/** Node's timers fire at once when they are set for longer. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
 /** Longest error text that is kept of a failed attempt, in characters. */
 const MAX_ERROR_LENGTH = 2_000;
 
@@ -47,9 +50,11 @@ export class Execution {
     const { job, executionId, handlers, store, context, logger } = this.#options;
     const log = new ExecutionLog({ store, job, executionId, context, logger });
     const info = handlers.find(job.type);
-    const limit = info?.timeoutMs ?? null;
+    const limit = job.timeoutMs ?? info?.timeoutMs ?? null;
     const timer =
-      limit === null ? undefined : setTimeout(() => this.#abort.abort(timeoutError(limit)), limit);
+      limit === null
+        ? undefined
+        : setTimeout(() => this.#abort.abort(new TimedOutError(limit)), Math.min(limit, MAX_TIMER_MS));
     try {
       const problems = info?.checkPayload(job.payload) ?? null;
       if (problems !== null) return { kind: 'failed', error: payloadError(problems), retryable: false };
@@ -61,6 +66,8 @@ export class Execution {
         log: (message) => log.log(message),
         progress: (percent, note) => log.progress(percent, note),
       });
+      // A handler that took no notice of the end of its time has failed as well; one that finished while it was to stop has not.
+      if (signal.reason instanceof TimedOutError) throw signal.reason;
       return { kind: 'completed', result };
     } catch (error) {
       const reason: unknown = this.#abort.signal.reason;
@@ -73,8 +80,10 @@ export class Execution {
   }
 }
 
-function timeoutError(milliseconds: number): Error {
-  return new Error(`Timed out after ${milliseconds} ms`);
+class TimedOutError extends Error {
+  constructor(milliseconds: number) {
+    super(`Timed out after ${milliseconds} ms`);
+  }
 }
 
 function payloadError(problems: Readonly<Record<string, readonly string[]>>): string {
@@ -82,13 +91,8 @@ function payloadError(problems: Readonly<Record<string, readonly string[]>>): st
   return errorText(new Error(`The payload does not fit the job type: ${list.join('; ')}`));
 }
 
-/** The text of what a handler threw, as it can be stored: no NUL, of a bounded length, never empty. */
+/** The text of what a handler threw, of a bounded length and never empty. */
 function errorText(error: unknown): string {
-  const text =
-    errorMessage(error).replaceAll('\u0000', '\uFFFD').trim() || 'The handler failed without a message';
+  const text = errorMessage(error).trim() || 'The handler failed without a message';
   return text.length > MAX_ERROR_LENGTH ? `${text.slice(0, MAX_ERROR_LENGTH)}…` : text;
-}
-
-function isRetryable(error: unknown): boolean {
-  return !(error instanceof Error && 'retryable' in error && error.retryable === false);
 }

@@ -7,9 +7,9 @@ import { startLoop } from '../service.ts';
 import type { Service } from '../service.ts';
 
 const BEAT_MS = 2_000;
-/** By the database's clock; a worker that cannot renew stops its handlers before. */
-const DEAD_AFTER_MS = 10_000;
-const GIVE_UP_AFTER_MS = 8_000;
+/** Beats without renewal after which a worker counts as dead, by the database's clock, and gives itself up before. */
+const DEAD_AFTER = 5;
+const GIVE_UP_AFTER = 4;
 /** Rows of workers that are long gone are removed. */
 const FORGET_AFTER_MS = 3_600_000;
 
@@ -23,12 +23,16 @@ export interface HeartbeatOptions {
   readonly logger: Logger;
   /** Called when the heartbeat could not be renewed for so long that others may take the executions over. */
   readonly onLost: () => void;
+  /** Milliseconds between two heartbeats, the same for all workers. Default: 2,000. */
+  readonly beatMs?: number;
 }
 
 /** This worker process's row in `workers`, and what the rows of the others say. */
 export interface Heartbeat extends Service {
   /** Number of the last heartbeat composed. An execution added before is in every later one until it is removed. */
   readonly number: number;
+  /** False from {@link HeartbeatOptions.onLost} to the next heartbeat that is written. */
+  readonly alive: boolean;
   add(executionId: string): void;
   remove(executionId: string): void;
   /** @throws UnavailableError or the driver's error; nothing is proved then */
@@ -37,11 +41,13 @@ export interface Heartbeat extends Service {
   isAnnounced(type: string): Promise<boolean>;
 }
 
-/** Writes the first heartbeat, then one every 2 s. @throws the driver's error when the first cannot be written */
+/** Writes the first heartbeat, then the next ones until it is stopped. @throws the driver's error when the first cannot be written */
 export async function startHeartbeat(options: HeartbeatOptions): Promise<Heartbeat> {
-  const { database, workerId, handlerTypes, logger, onLost } = options;
+  const { database, workerId, handlerTypes, logger, onLost, beatMs = BEAT_MS } = options;
+  const deadAfterMs = DEAD_AFTER * beatMs;
   const executions = new Set<string>();
   let number = 0;
+  let alive = true;
 
   async function beat(): Promise<void> {
     number++;
@@ -58,12 +64,18 @@ export async function startHeartbeat(options: HeartbeatOptions): Promise<Heartbe
   let alarm: NodeJS.Timeout | undefined;
   function setAlarm(renewedAt: number): void {
     clearTimeout(alarm);
-    alarm = setTimeout(onLost, GIVE_UP_AFTER_MS - (performance.now() - renewedAt));
+    const left = GIVE_UP_AFTER * beatMs - (performance.now() - renewedAt);
+    // An answer that came too late renews nothing: others may have taken over before it.
+    alive = left > 0;
+    alarm = setTimeout(() => {
+      alive = false;
+      onLost();
+    }, left);
   }
 
   async function run(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
-      await sleep(BEAT_MS, signal);
+      await sleep(beatMs, signal);
       if (isAborted(signal)) break;
       // Measured from before the statement: the row is never older than we think.
       const asked = performance.now();
@@ -96,6 +108,9 @@ export async function startHeartbeat(options: HeartbeatOptions): Promise<Heartbe
     get number() {
       return number;
     },
+    get alive() {
+      return alive;
+    },
     add: (executionId) => void executions.add(executionId),
     remove: (executionId) => void executions.delete(executionId),
     async liveness(execution) {
@@ -104,14 +119,14 @@ export async function startHeartbeat(options: HeartbeatOptions): Promise<Heartbe
         `SELECT beat_at > clock_timestamp() - $4 * interval '1 ms'
             AND NOT (heartbeat > $3 AND NOT $2::uuid = ANY(executions)) AS running
          FROM workers WHERE worker_id = $1`,
-        [execution.workerId, execution.id, execution.heartbeat, DEAD_AFTER_MS],
+        [execution.workerId, execution.id, execution.heartbeat, deadAfterMs],
       );
       return rows[0]?.running === true ? 'running' : 'dead';
     },
     async isAnnounced(type) {
       const { rowCount } = await database.query(
         `SELECT 1 FROM workers WHERE $1 = ANY(handler_types) AND beat_at > clock_timestamp() - $2 * interval '1 ms' LIMIT 1`,
-        [type, DEAD_AFTER_MS],
+        [type, deadAfterMs],
       );
       return rowCount > 0;
     },

@@ -1,15 +1,9 @@
 import { randomUUID } from 'node:crypto';
-import { setTimeout as delay } from 'node:timers/promises';
 import { loadTracedJob } from '../commands/handle-command.ts';
 import type { CommandContext, HandleJobCommand, TracedJob } from '../commands/handle-command.ts';
-import {
-  JobAlreadyRunningError,
-  JobNotDueError,
-  StaleEntryError,
-  StaleExecutionError,
-} from '../commands/job-decider.ts';
+import { JobAlreadyRunningError, JobNotDueError, StaleEntryError } from '../commands/job-decider.ts';
 import type { JobCommand } from '../commands/job-decider.ts';
-import { AppError, errorMessage, UnavailableError } from '../errors.ts';
+import type { Database } from '../database.ts';
 import type { EventStore } from '../events/event-store.ts';
 import type { Job } from '../events/job.ts';
 import type { Logger } from '../logger.ts';
@@ -18,7 +12,7 @@ import { Execution, StoppedError } from './execution.ts';
 import type { HandlerRegistry } from './handler.ts';
 import { startHeartbeat } from './heartbeat.ts';
 import type { Heartbeat } from './heartbeat.ts';
-import type { Database } from '../database.ts';
+import { reportOutcome } from './report-outcome.ts';
 import type { WorkItem, WorkOutcome, WorkQueue } from './work-queue.ts';
 
 export interface RunnerOptions {
@@ -35,51 +29,64 @@ export interface RunnerOptions {
   readonly backoffMs: number;
   /** How long running handlers may go on after {@link Service.stop} before their jobs are handed back. */
   readonly shutdownGraceMs: number;
+  /** Milliseconds between two heartbeats, the same for all workers; see `heartbeat.ts`. */
+  readonly beatMs?: number;
+  /** Until another look at a job that runs elsewhere, or whose handler only other workers have. Default: 2,000 and 1,000 ms. */
+  readonly lookAgainMs?: { readonly running: number; readonly handler: number };
 }
 
 const done: WorkOutcome = { done: true };
 const again = (againInMs: number): WorkOutcome => ({ done: false, againInMs });
 
-/** Waits before another look at a job that runs elsewhere, and at one whose handler only other workers have. */
-const RUNNING_ELSEWHERE_MS = 2_000;
-const HANDLER_ELSEWHERE_MS = 1_000;
-/** How long the outcome of a handler is offered to an event store that does not answer. */
-const REPORT_FOR_MS = 60_000;
+const LOOK_AGAIN_MS = { running: 2_000, handler: 1_000 };
+/** Until another look at the queue by a worker that has lost its heartbeat. */
+const HEARTBEAT_LOST_MS = 1_000;
 
 /** Takes entries from the queue, runs their handlers and reports by commands. Decides nothing itself. */
 export async function startRunner(options: RunnerOptions): Promise<Service> {
-  const { queue, logger, workerId, handlers } = options;
+  const { queue, database, logger, workerId, handlers, concurrency, beatMs } = options;
   const executions = new Set<Execution>();
+  function stopAll(reason: StoppedError): void {
+    for (const execution of executions) execution.stop(reason);
+  }
   const heartbeat = await startHeartbeat({
-    database: options.database,
+    database,
     workerId,
     handlerTypes: handlers.types,
     logger,
-    onLost: () => {
-      if (executions.size > 0)
-        logger.error({ workerId, executions: executions.size }, 'Heartbeat lost; stopping handlers');
-      for (const execution of executions) execution.stop(new StoppedError('the worker lost its heartbeat'));
+    ...(beatMs === undefined ? {} : { beatMs }),
+    onLost() {
+      logger.error({ workerId, executions: executions.size }, 'Heartbeat lost; stopping handlers');
+      stopAll(new StoppedError(HEARTBEAT_LOST));
     },
   });
   const runner = new Runner(options, heartbeat, executions);
-  const consumer = queue.consume(options.concurrency, (item) => runner.process(item));
-  logger.info({ workerId, concurrency: options.concurrency, types: handlers.types }, 'Worker started');
+  const consumer = queue.consume(concurrency, (item) => runner.process(item));
+  logger.info({ workerId, concurrency, types: handlers.types }, 'Worker started');
 
   let stopped: Promise<void> | undefined;
   async function stop(): Promise<void> {
-    runner.stopping = true;
-    const drained = consumer.stop();
+    runner.stopping = 'soon';
     const grace = setTimeout(() => {
-      for (const execution of executions) execution.stop(new StoppedError('the worker is shutting down'));
+      runner.stopping = 'now';
+      stopAll(new StoppedError(SHUTTING_DOWN));
     }, options.shutdownGraceMs);
-    await drained.finally(() => clearTimeout(grace));
-    await heartbeat.stop();
+    try {
+      await consumer.stop();
+    } finally {
+      clearTimeout(grace);
+      await heartbeat.stop();
+    }
   }
   return { stop: () => (stopped ??= stop()) };
 }
 
+const HEARTBEAT_LOST = 'the worker lost its heartbeat';
+const SHUTTING_DOWN = 'the worker is shutting down';
+
 class Runner {
-  stopping = false;
+  /** `soon` takes no more entries, `now` lets no handler run on. */
+  stopping: 'no' | 'soon' | 'now' = 'no';
   readonly #options: RunnerOptions;
   readonly #heartbeat: Heartbeat;
   readonly #executions: Set<Execution>;
@@ -91,7 +98,9 @@ class Runner {
   }
 
   async process(item: WorkItem): Promise<WorkOutcome> {
-    if (this.stopping) return again(0);
+    if (this.stopping !== 'no') return again(0);
+    // Others would take over at once what is started without a heartbeat.
+    if (!this.#heartbeat.alive) return again(HEARTBEAT_LOST_MS);
     const traced = await loadTracedJob(this.#options.store, item.jobId);
     if (traced === null) {
       this.#options.logger.warn(item, 'Dropped a queue entry of a job that does not exist');
@@ -114,7 +123,7 @@ class Runner {
     const { handlers, logger } = this.#options;
     const { type } = traced.job;
     const info = handlers.find(type);
-    if (info === null && (await this.#heartbeat.isAnnounced(type))) return again(HANDLER_ELSEWHERE_MS);
+    if (info === null && (await this.#heartbeat.isAnnounced(type))) return again(this.#lookAgainMs.handler);
     const executionId = randomUUID();
     // Before the start is written: whoever reads it there must find it in every later heartbeat.
     this.#heartbeat.add(executionId);
@@ -144,7 +153,8 @@ class Runner {
     const { workerId, backoffMs, logger } = this.#options;
     let supersedes: string | null = null;
     if (job.execution !== null && job.round === item.round && job.attempt === item.attempt) {
-      if ((await this.#heartbeat.liveness(job.execution)) === 'running') return again(RUNNING_ELSEWHERE_MS);
+      if ((await this.#heartbeat.liveness(job.execution)) === 'running')
+        return again(this.#lookAgainMs.running);
       supersedes = job.execution.id;
     }
     const { round, attempt } = item;
@@ -169,7 +179,7 @@ class Runner {
         return done;
       }
       if (error instanceof JobNotDueError) return again(Math.max(0, Date.parse(error.dueAt) - Date.now()));
-      if (error instanceof JobAlreadyRunningError) return again(RUNNING_ELSEWHERE_MS);
+      if (error instanceof JobAlreadyRunningError) return again(this.#lookAgainMs.running);
       throw error;
     }
   }
@@ -179,73 +189,16 @@ class Runner {
     const context = this.#context(traced);
     const execution = new Execution({ job, executionId, handlers, store, context, workerId, logger });
     this.#executions.add(execution);
+    // Whoever told the others to stop did not know of this one, which was being started.
+    if (this.stopping === 'now') execution.stop(new StoppedError(SHUTTING_DOWN));
+    if (!this.#heartbeat.alive) execution.stop(new StoppedError(HEARTBEAT_LOST));
     try {
       const outcome = await execution.run();
-      if (outcome.kind === 'stopped') {
-        const released = await this.#report(
-          job,
-          { type: 'ReleaseJob', executionId, reason: outcome.reason },
-          context,
-          logger,
-        );
-        return released ? again(0) : done;
-      }
-      const command: JobCommand =
-        outcome.kind === 'completed'
-          ? { type: 'CompleteJob', executionId, result: outcome.result }
-          : {
-              type: 'FailAttempt',
-              executionId,
-              error: outcome.error,
-              retryable: outcome.retryable,
-              backoffMs,
-            };
-      await this.#report(job, command, context, logger);
-      return done;
+      const send = (command: JobCommand, known?: Job) => this.#send(job.id, command, context, known);
+      const current = await reportOutcome(outcome, { executionId, job, backoffMs, send, logger });
+      return current && outcome.kind === 'stopped' ? again(0) : done;
     } finally {
       this.#executions.delete(execution);
-    }
-  }
-
-  /**
-   * Tells the job how its execution ended, again and again while the event store is away. An outcome the job refuses
-   * for what it is (a result too large) fails the attempt instead.
-   * @returns false when the execution is no longer the job's current one
-   */
-  async #report(job: Job, command: JobCommand, context: CommandContext, logger: Logger): Promise<boolean> {
-    const deadline = performance.now() + REPORT_FOR_MS;
-    let known: Job | undefined = job;
-    for (let wait = 50; ; wait = Math.min(wait * 2, 2_000)) {
-      try {
-        await this.#send(job.id, command, context, known);
-        return true;
-      } catch (error) {
-        if (error instanceof StaleExecutionError) {
-          logger.warn(
-            { command: command.type },
-            'The job goes on without this execution; its outcome is dropped',
-          );
-          return false;
-        }
-        if (!(error instanceof UnavailableError)) {
-          if (command.type !== 'CompleteJob' || !(error instanceof AppError)) throw error;
-          const failure = {
-            error: errorMessage(error),
-            retryable: false,
-            backoffMs: this.#options.backoffMs,
-          };
-          return this.#report(
-            job,
-            { type: 'FailAttempt', executionId: command.executionId, ...failure },
-            context,
-            logger,
-          );
-        }
-        if (performance.now() > deadline) throw error;
-        known = undefined;
-        logger.warn({ reason: errorMessage(error) }, 'Outcome not stored yet; trying again');
-        await delay(wait * (0.5 + Math.random() / 2));
-      }
     }
   }
 
@@ -264,5 +217,9 @@ class Runner {
 
   #context({ correlationId, lastEventId }: TracedJob): CommandContext {
     return { actor: { kind: 'worker', id: this.#options.workerId }, correlationId, causationId: lastEventId };
+  }
+
+  get #lookAgainMs(): { readonly running: number; readonly handler: number } {
+    return this.#options.lookAgainMs ?? LOOK_AGAIN_MS;
   }
 }
