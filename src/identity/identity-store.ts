@@ -11,6 +11,7 @@ export interface StoredUser {
 export interface StoredRefreshToken {
   readonly hash: Buffer;
   readonly userId: string;
+  readonly sessionId: string;
   readonly expiresAt: Date;
   readonly now: Date;
 }
@@ -47,7 +48,7 @@ export function createIdentityStore(database: Database) {
     },
 
     /** Writes a token, and clears a bounded number of expired ones away while at it. */
-    async addRefreshToken({ hash, userId, expiresAt, now }: StoredRefreshToken): Promise<void> {
+    async addRefreshToken({ hash, userId, sessionId, expiresAt, now }: StoredRefreshToken): Promise<void> {
       await database.query(
         `WITH expired AS (
            SELECT token_hash FROM refresh_tokens WHERE expires_at <= $4
@@ -55,8 +56,8 @@ export function createIdentityStore(database: Database) {
          ), pruned AS (
            DELETE FROM refresh_tokens USING expired WHERE refresh_tokens.token_hash = expired.token_hash
          )
-         INSERT INTO refresh_tokens (token_hash, user_id, expires_at, created_at) VALUES ($1, $2, $3, $4)`,
-        [hash, userId, expiresAt, now],
+         INSERT INTO refresh_tokens (token_hash, user_id, expires_at, created_at, session_id) VALUES ($1, $2, $3, $4, $5)`,
+        [hash, userId, expiresAt, now, sessionId],
       );
     },
 
@@ -67,8 +68,32 @@ export function createIdentityStore(database: Database) {
       );
     },
 
-    async removeRefreshToken(hash: Buffer): Promise<void> {
-      await database.query('DELETE FROM refresh_tokens WHERE token_hash = $1', [hash]);
+    /** @returns the session that ends with it; null when it was not in force */
+    async removeRefreshToken(hash: Buffer): Promise<string | null> {
+      const { rows } = await database.query<{ session_id: string }>(
+        'DELETE FROM refresh_tokens WHERE token_hash = $1 RETURNING session_id',
+        [hash],
+      );
+      return rows[0]?.session_id ?? null;
+    },
+
+    /** Which of these sessions have not been logged out of. */
+    async liveSessions(sessionIds: readonly string[]): Promise<Set<string>> {
+      const { rows } = await database.query<{ session_id: string }>(
+        'SELECT session_id FROM refresh_tokens WHERE session_id = ANY($1::uuid[])',
+        [sessionIds],
+      );
+      return new Set(rows.map((row) => row.session_id));
+    },
+
+    /** Which of these keys are in force, by their hashes in hex. */
+    async liveApiKeys(hashes: readonly string[]): Promise<Set<string>> {
+      const { rows } = await database.query<{ hash: string }>(
+        `SELECT encode(key_hash, 'hex') AS hash FROM api_keys
+         WHERE key_hash IN (SELECT decode(given, 'hex') FROM unnest($1::text[]) AS given)`,
+        [hashes],
+      );
+      return new Set(rows.map((row) => row.hash));
     },
 
     async apiKeyOwner(hash: Buffer): Promise<string | null> {

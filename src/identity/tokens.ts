@@ -18,21 +18,35 @@ export interface TokenOptions {
   readonly clock: () => number;
 }
 
+/** What a token says. */
+interface TokenClaims {
+  readonly userId: string;
+  /** The login it comes from: a UUID shared by the refresh token and every access token made from it. */
+  readonly sessionId: string;
+  readonly expiresAt: Date;
+}
+
 export interface Tokens {
-  /** A new token for a user; no two are the same. */
-  issue(userId: string): { readonly token: string; readonly expiresAt: Date };
-  /** @returns the user's id, or null when the token is not one of ours, of another kind, or expired */
-  verify(token: string): string | null;
+  /** A new token for a user's session; no two are the same. */
+  issue(userId: string, sessionId: string): { readonly token: string; readonly expiresAt: Date };
+  /** @returns null when the token is not one of ours, of another kind, or expired */
+  verify(token: string): TokenClaims | null;
 }
 
 /** JSON Web Tokens of one kind, signed with HS256. */
 export function createTokens({ kind, key, lifetime, clock }: TokenOptions): Tokens {
-  const claims = z.object({ sub: z.uuid(), typ: z.literal(kind), exp: z.int(), jti: z.string() });
+  const claims = z.object({
+    sub: z.uuid(),
+    sid: z.uuid(),
+    typ: z.literal(kind),
+    exp: z.int(),
+    jti: z.string(),
+  });
   return {
-    issue(userId) {
+    issue(userId, sessionId) {
       const iat = Math.floor(clock() / 1_000);
       const exp = iat + Math.ceil(lifetime / 1_000);
-      const token = jwt.sign({ typ: kind, iat, exp }, key, {
+      const token = jwt.sign({ typ: kind, sid: sessionId, iat, exp }, key, {
         algorithm: 'HS256',
         issuer: ISSUER,
         audience: AUDIENCE,
@@ -51,7 +65,9 @@ export function createTokens({ kind, key, lifetime, clock }: TokenOptions): Toke
           audience: AUDIENCE,
           clockTimestamp: Math.floor(clock() / 1_000),
         });
-        return claims.safeParse(payload).data?.sub ?? null;
+        const { data } = claims.safeParse(payload);
+        if (!data) return null;
+        return { userId: data.sub, sessionId: data.sid, expiresAt: new Date(data.exp * 1_000) };
       } catch (error) {
         if (error instanceof jwt.JsonWebTokenError || error instanceof SyntaxError) return null;
         throw error;

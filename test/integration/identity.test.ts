@@ -22,6 +22,7 @@ async function setup() {
   const created = await createTestDatabase();
   const { database } = created;
   let now = Date.now();
+  const ended: string[] = [];
   const identity = createIdentity({
     database,
     accessKey: createSecretKey(randomBytes(32)),
@@ -30,11 +31,12 @@ async function setup() {
     refreshExpiresIn: '7d',
     clock: () => now,
     passwords,
+    sessionEnded: (sessionId) => ended.push(sessionId),
   });
   onTestFinished(async () => {
     await created.drop();
   });
-  return { identity, database, advance: (ms: number) => (now += ms) };
+  return { identity, database, ended, advance: (ms: number) => (now += ms) };
 }
 
 const login = (identity: Identity) => identity.login(credentials);
@@ -112,6 +114,42 @@ test('tokens and keys of the wrong kind open nothing', async () => {
   expect(() => identity.authenticateToken(apiKey)).toThrow(InvalidAccessTokenError);
   await expect(identity.refresh(accessToken)).rejects.toThrow(InvalidRefreshTokenError);
   await expect(identity.authenticateApiKey(`${apiKey}x`)).rejects.toThrow(InvalidApiKeyError);
+});
+
+test('a grant holds until the token expires or its own session is logged out of', async () => {
+  const { identity, ended, advance } = await setup();
+  const { id } = await identity.register(credentials);
+  const [first, second] = [await login(identity), await login(identity)];
+  const refreshed = await identity.refresh(first.refreshToken);
+  const grants = await Promise.all(
+    [first, refreshed, second].map(({ accessToken }) => identity.grant(accessToken)),
+  );
+  expect(grants.map(({ userId }) => userId)).toEqual([id, id, id]);
+  expect(grants[0]?.sessionId).toBe(grants[1]?.sessionId);
+  expect(grants[0]?.sessionId).not.toBe(grants[2]?.sessionId);
+  expect(await identity.findRevoked(grants)).toEqual(new Set());
+
+  await identity.logout(first.refreshToken);
+  await identity.logout(first.refreshToken);
+  expect(ended).toEqual([grants[0]?.sessionId]);
+  expect(await identity.findRevoked(grants)).toEqual(new Set(grants.slice(0, 2)));
+  for (const { accessToken } of [first, refreshed])
+    await expect(identity.grant(accessToken)).rejects.toThrow(InvalidAccessTokenError);
+  advance(15 * 60_000);
+  expect(await identity.findRevoked(grants)).toEqual(new Set(grants));
+});
+
+test('the grant of an API key holds as long as the key', async () => {
+  const { identity, database, advance } = await setup();
+  const { id, apiKey } = await identity.register(credentials);
+  const grant = await identity.grant(apiKey);
+  expect(grant).toMatchObject({ userId: id, expiresAt: null, sessionId: null });
+  advance(365 * DAY);
+  expect(await identity.findRevoked([grant])).toEqual(new Set());
+  await database.query('DELETE FROM api_keys');
+  expect(await identity.findRevoked([grant])).toEqual(new Set([grant]));
+  await expect(identity.grant(apiKey)).rejects.toThrow(InvalidApiKeyError);
+  await expect(identity.grant('')).rejects.toThrow(InvalidAccessTokenError);
 });
 
 test('no secret is stored in clear', async () => {

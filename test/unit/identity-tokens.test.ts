@@ -6,6 +6,7 @@ import { createTokens } from '../../src/identity/tokens.ts';
 const NOW = Date.parse('2026-05-19T10:00:00.000Z');
 const MINUTE = 60_000;
 const userId = randomUUID();
+const sessionId = randomUUID();
 
 function setup() {
   let now = NOW;
@@ -18,6 +19,7 @@ function setup() {
     iss: 'asyncly',
     aud: 'asyncly-api',
     sub: userId,
+    sid: sessionId,
     jti: 'x',
     exp: NOW / 1_000 + 60,
   };
@@ -25,27 +27,27 @@ function setup() {
 }
 
 describe('tokens', () => {
-  it('name the user until they expire', () => {
+  it('name the user and the session until they expire', () => {
     const { access, advance } = setup();
-    const { token, expiresAt } = access.issue(userId);
+    const { token, expiresAt } = access.issue(userId, sessionId);
     expect(expiresAt).toEqual(new Date(NOW + 15 * MINUTE));
     advance(15 * MINUTE - 1_000);
-    expect(access.verify(token)).toBe(userId);
+    expect(access.verify(token)).toEqual({ userId, sessionId, expiresAt });
     advance(1_000);
     expect(access.verify(token)).toBeNull();
   });
 
   it('are never the same twice', () => {
     const { access } = setup();
-    expect(access.issue(userId).token).not.toBe(access.issue(userId).token);
+    expect(access.issue(userId, sessionId).token).not.toBe(access.issue(userId, sessionId).token);
   });
 
   it('of one kind are not taken for the other, not even with one key for both', () => {
     const { key, otherKey, access, clock } = setup();
     for (const refreshKey of [otherKey, key]) {
       const refresh = createTokens({ kind: 'refresh', key: refreshKey, lifetime: MINUTE, clock });
-      expect(access.verify(refresh.issue(userId).token)).toBeNull();
-      expect(refresh.verify(access.issue(userId).token)).toBeNull();
+      expect(access.verify(refresh.issue(userId, sessionId).token)).toBeNull();
+      expect(refresh.verify(access.issue(userId, sessionId).token)).toBeNull();
     }
   });
 
@@ -53,7 +55,7 @@ describe('tokens', () => {
     const { key, otherKey, access, claims } = setup();
     const sign = (payload: object, options: jwt.SignOptions = {}, secret = key): string =>
       jwt.sign(payload, secret, { algorithm: 'HS256', ...options });
-    expect(access.verify(sign(claims))).toBe(userId);
+    expect(access.verify(sign(claims))).toMatchObject({ userId, sessionId });
 
     expect(access.verify(sign(claims, {}, otherKey))).toBeNull();
     expect(access.verify(sign(claims, { algorithm: 'HS512' }))).toBeNull();
@@ -63,10 +65,11 @@ describe('tokens', () => {
       ['iss', 'someone'],
       ['aud', 'something'],
       ['sub', 'not-a-uuid'],
+      ['sid', 'not-a-uuid'],
     ] as const) {
       expect(access.verify(sign({ ...claims, [claim]: wrong }))).toBeNull();
     }
-    for (const claim of ['typ', 'iss', 'aud', 'sub', 'exp', 'jti']) {
+    for (const claim of ['typ', 'iss', 'aud', 'sub', 'sid', 'exp', 'jti']) {
       const without = Object.fromEntries(Object.entries(claims).filter(([name]) => name !== claim));
       expect(access.verify(sign(without))).toBeNull();
     }
@@ -78,8 +81,12 @@ describe('tokens', () => {
 
   it('are refused with a changed claim or a changed signature', () => {
     const { access } = setup();
-    const [header, , signature] = access.issue(userId).token.split('.') as [string, string, string];
-    const [, stranger] = access.issue(randomUUID()).token.split('.') as [string, string, string];
+    const [header, , signature] = access.issue(userId, sessionId).token.split('.') as [
+      string,
+      string,
+      string,
+    ];
+    const [, stranger] = access.issue(randomUUID(), sessionId).token.split('.') as [string, string, string];
     expect(access.verify(`${header}.${stranger}.${signature}`)).toBeNull();
     const none = Buffer.from(JSON.stringify({ alg: 'none', typ: 'JWT' })).toString('base64url');
     expect(access.verify(`${none}.${stranger}.`)).toBeNull();
