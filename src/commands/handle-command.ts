@@ -1,19 +1,13 @@
-import { setTimeout as delay } from 'node:timers/promises';
-import { v7 as uuidv7 } from 'uuid';
-import { decodeEvent, encodeEvent, isJobEvent, UndecodableEventError } from '../events/codec.ts';
-import { readStream, WrongExpectedRevisionError } from '../events/event-store.ts';
-import type { Actor, EventStore, RecordedEvent } from '../events/event-store.ts';
+import { isJobEvent } from '../events/codec.ts';
+import type { EventStore } from '../events/event-store.ts';
 import { evolveJob, jobStream } from '../events/job.ts';
 import type { Job, JobEvent } from '../events/job.ts';
+import { createCommandHandler, loadState, stepsOf } from './command-handler.ts';
+import type { Aggregate, CommandContext, Step } from './command-handler.ts';
 import { decideJob } from './job-decider.ts';
 import type { JobCommand } from './job-decider.ts';
 
-/** Who asks, and which request or event it follows from. */
-export interface CommandContext {
-  readonly actor: Actor;
-  readonly correlationId: string;
-  readonly causationId: string;
-}
+export type { CommandContext } from './command-handler.ts';
 
 export interface CommandOutcome {
   /** The job after the command. */
@@ -22,42 +16,28 @@ export interface CommandOutcome {
   readonly events: readonly JobEvent[];
 }
 
-/**
- * Carries out one command on one job: loads the stream, decides, appends at the revision the decision was made on, and
- * decides anew when another writer was faster.
- * @throws the decider's errors, and the event store's
- */
+/** Carries out one command on one job; see `HandleCommand`. */
 export type HandleJobCommand = (
   jobId: string,
   command: JobCommand,
   context: CommandContext,
-  /** The job as the caller has just read it: saves reading it again, and is checked by the append. */
   known?: Job,
 ) => Promise<CommandOutcome>;
 
-/** Lost races a command survives; more than this many in a row means that something else is wrong. */
-const MAX_CONFLICTS = 20;
+const jobAggregate: Aggregate<Job, JobEvent, JobCommand> = {
+  stream: jobStream,
+  owns: isJobEvent,
+  evolve: evolveJob,
+  decide: decideJob,
+  begins: ({ type }) => type === 'CreateJob',
+};
 
 /** @param clock the time now as milliseconds since the epoch */
-export function createJobCommandHandler(store: EventStore, clock: () => number = Date.now): HandleJobCommand {
-  return async (jobId, command, context, known) => {
-    // A new job's stream is expected not to exist: reading it first would cost a round trip for nothing.
-    let job = known ?? (command.type === 'CreateJob' ? null : await loadJob(store, jobId));
-    for (let conflicts = 0; ; conflicts++) {
-      const now = laterOf(clock(), job?.updatedAt);
-      const events = decideJob(job, command, now);
-      if (events.length === 0 && job !== null) return { job, events };
-      const metadata = { ...context, occurredAt: now };
-      const recorded = events.map((event) => encodeEvent(event, uuidv7(), metadata));
-      try {
-        await store.append(jobStream(jobId), recorded, { expected: job?.revision ?? 'no_stream' });
-        return { job: fold(job, events, now), events };
-      } catch (error) {
-        if (!(error instanceof WrongExpectedRevisionError) || conflicts >= MAX_CONFLICTS) throw error;
-        await delay(Math.random() * 5 * conflicts);
-        job = await loadJob(store, jobId, job);
-      }
-    }
+export function createJobCommandHandler(store: EventStore, clock?: () => number): HandleJobCommand {
+  const handle = createCommandHandler(jobAggregate, store, clock);
+  return async (...command) => {
+    const { state: job, events } = await handle(...command);
+    return { job, events };
   };
 }
 
@@ -67,16 +47,8 @@ export function createJobCommandHandler(store: EventStore, clock: () => number =
  * @returns null when there is no such job
  * @throws UndecodableEventError
  */
-export async function loadJob(
-  store: EventStore,
-  jobId: string,
-  known: Job | null = null,
-): Promise<Job | null> {
-  let job = known;
-  for await (const recorded of readStream(store, jobStream(jobId), known === null ? 0 : known.revision + 1)) {
-    job = evolve(job, recorded);
-  }
-  return job;
+export function loadJob(store: EventStore, jobId: string, known: Job | null = null): Promise<Job | null> {
+  return loadState(jobAggregate, store, jobId, known);
 }
 
 /** A job with what a follow-up needs to say where it comes from. */
@@ -89,35 +61,15 @@ export interface TracedJob {
 
 /** Like {@link loadJob}, from the beginning, with the trace of its first and last event. */
 export async function loadTracedJob(store: EventStore, jobId: string): Promise<TracedJob | null> {
-  let traced = null as TracedJob | null;
-  for await (const recorded of readStream(store, jobStream(jobId))) {
-    traced = {
-      job: evolve(traced?.job ?? null, recorded),
-      correlationId: traced?.correlationId ?? recorded.metadata.correlationId,
-      lastEventId: recorded.id,
-    };
+  let traced: TracedJob | null = null;
+  for await (const { state, recorded } of jobSteps(store, jobId)) {
+    const correlationId: string = traced?.correlationId ?? recorded.metadata.correlationId;
+    traced = { job: state, correlationId, lastEventId: recorded.id };
   }
   return traced;
 }
 
-function evolve(job: Job | null, recorded: RecordedEvent): Job {
-  const event = decodeEvent(recorded);
-  if (!isJobEvent(event))
-    throw new UndecodableEventError(recorded, 'it does not belong into the stream of a job');
-  return evolveJob(job, { event, occurredAt: recorded.metadata.occurredAt, revision: recorded.revision });
-}
-
-function fold(before: Job | null, events: readonly JobEvent[], occurredAt: string): Job {
-  let job = before;
-  for (const event of events) {
-    job = evolveJob(job, { event, occurredAt, revision: (job?.revision ?? -1) + 1 });
-  }
-  if (job === null) throw new Error('A command on a job that does not exist wrote nothing');
-  return job;
-}
-
-/** Time never runs backwards within a stream, whatever the clocks of its writers say. */
-function laterOf(now: number, before: string | undefined): string {
-  const iso = new Date(now).toISOString();
-  return before !== undefined && before > iso ? before : iso;
+/** Every event of a job with the state it led to, oldest first. @throws UndecodableEventError */
+export function jobSteps(store: EventStore, jobId: string): AsyncGenerator<Step<Job, JobEvent>> {
+  return stepsOf(jobAggregate, store, jobId);
 }

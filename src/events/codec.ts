@@ -3,9 +3,11 @@ import { AppError, errorMessage } from '../errors.ts';
 import type { EventMetadata, NewEvent, RecordedEvent } from './event-store.ts';
 import { jobEventSchemas, jobLogEventSchemas } from './job.ts';
 import type { JobEvent, JobLogEvent } from './job.ts';
+import { webhookEventSchemas } from './webhook.ts';
+import type { WebhookEvent } from './webhook.ts';
 
 /** Everything the service knows how to read. */
-export type DomainEvent = JobEvent | JobLogEvent;
+export type DomainEvent = JobEvent | JobLogEvent | WebhookEvent;
 
 /** Turns the data of one stored version into the shape of the next. */
 export type Upcaster = (data: Readonly<Record<string, unknown>>) => Record<string, unknown>;
@@ -13,6 +15,7 @@ export type Upcaster = (data: Readonly<Record<string, unknown>>) => Record<strin
 const schemas: Readonly<Record<DomainEvent['type'], z.ZodType>> = {
   ...jobEventSchemas,
   ...jobLogEventSchemas,
+  ...webhookEventSchemas,
 };
 
 /**
@@ -119,4 +122,9 @@ export const decodeEvent = eventCodec.decode;
 /** Whether a decoded event belongs to a job's own stream. */
 export function isJobEvent(event: DomainEvent): event is JobEvent {
   return Object.hasOwn(jobEventSchemas, event.type);
+}
+
+/** Whether a decoded event belongs to a webhook's stream. */
+export function isWebhookEvent(event: DomainEvent): event is WebhookEvent {
+  return Object.hasOwn(webhookEventSchemas, event.type);
 }

@@ -78,6 +78,10 @@ function logLines(event: DomainEvent): string[] {
       return [event.data.message];
     case 'JobProgressed':
       return [`Progress: ${event.data.percent}%${event.data.note === null ? '' : `, ${event.data.note}`}`];
+    case 'WebhookAttempted':
+    case 'WebhookAbandoned':
+    case 'WebhookRedeliveryRequested':
+      return [];
     default:
       return event satisfies never;
   }

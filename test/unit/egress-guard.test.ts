@@ -29,7 +29,7 @@ function guarded(answers: readonly (readonly string[])[] = [], connected: Connec
       const result = connected(target.hostname);
       if (result instanceof Error) callback(result, null);
       else callback(null, result);
-    }) as buildConnector.connector,
+    }),
   });
   onTestFinished(() => client.close());
   const post = (url: string) =>
