@@ -21,6 +21,9 @@ export interface DispatcherOptions {
   readonly queue: WorkQueue;
   readonly logger: Logger;
   readonly holder: string;
+  /** Times of the reconciler, see there. */
+  readonly intervalMs?: number;
+  readonly settledMs?: number;
 }
 
 /**

@@ -8,7 +8,6 @@ import { workId } from './work-queue.ts';
 import type { WorkQueue } from './work-queue.ts';
 
 const INTERVAL_MS = 10_000;
-/** Younger than this, an entry that is not in the queue is most likely on its way there. */
 const SETTLED_MS = 2_000;
 const PAGE = 500;
 /** Pages a pass over overdue work looks at; the next pass goes on behind them. */
@@ -19,15 +18,19 @@ export interface ReconcilerOptions {
   readonly queue: WorkQueue;
   readonly logger: Logger;
   readonly signal: AbortSignal;
+  /** Milliseconds between two passes. Default: 10,000. */
+  readonly intervalMs?: number;
+  /** Younger than this, in milliseconds, an entry that is not in the queue is most likely on its way there. Default: 2,000. */
+  readonly settledMs?: number;
 }
 
 /**
- * Puts back into the queue what `open_work` holds and the queue has lost: at once, then every 10 s. As a rule it looks at what is
+ * Puts back into the queue what `open_work` holds and the queue has lost: at once, then every interval. As a rule it looks at what is
  * due; when the epoch it keeps in the queue is gone or older than the one in Postgres, the queue has lost data (a flush, an old
  * snapshot), and everything is looked at, delayed work included.
  */
 export async function reconcile(options: ReconcilerOptions): Promise<void> {
-  const { logger, signal } = options;
+  const { logger, signal, intervalMs = INTERVAL_MS, settledMs = SETTLED_MS } = options;
   let cursor: PageCursor = null;
   while (!signal.aborted) {
     try {
@@ -35,15 +38,18 @@ export async function reconcile(options: ReconcilerOptions): Promise<void> {
       if (await lostItsData(options, epoch)) {
         await restore(options, { after: null, dueBefore: null, pages: Number.POSITIVE_INFINITY });
         cursor = null;
+        // Only when it is all there again: a pass that was cut short is made anew.
+        if (!isAborted(signal)) await advanceEpoch(options, epoch + 1n);
       } else {
-        const dueBefore = new Date(Date.now() - SETTLED_MS);
+        // At once, so that a loss during the pass is still seen by the next one.
+        await advanceEpoch(options, epoch + 1n);
+        const dueBefore = new Date(Date.now() - settledMs);
         cursor = await restore(options, { after: cursor, dueBefore, pages: PAGES_PER_PASS });
       }
-      if (!isAborted(signal)) await advanceEpoch(options, epoch + 1n);
     } catch (error) {
       logger.warn({ reason: errorMessage(error) }, 'Reconciling failed; trying again');
     }
-    await sleep(INTERVAL_MS * (0.9 + Math.random() / 5), signal);
+    await sleep(intervalMs * (0.9 + Math.random() / 5), signal);
   }
 }
 

@@ -52,7 +52,7 @@ describe('the runner', () => {
     await workplace.work({
       'send-email': {
         run: (payload, ctx) => {
-          ctx.log(`to ${String(payload['to'])}`);
+          ctx.log(`to ${JSON.stringify(payload['to'])}`);
           ctx.progress(100, 'sent');
           return Promise.resolve({ sent: true, attempt: ctx.attempt });
         },
@@ -71,7 +71,7 @@ describe('the runner', () => {
     // The log is in the store before the end is.
     const log = await workplace.store.read(jobLogStream(jobId));
     expect(log.map(({ data }) => data)).toMatchObject([
-      { message: 'to a@example.com' },
+      { message: 'to "a@example.com"' },
       { percent: 100, note: 'sent' },
     ]);
     // Who caused what: the request, then the event before.

@@ -10,6 +10,7 @@ import type { Json } from '../../src/events/job.ts';
 import { createBullmqQueue } from '../../src/infrastructure/bullmq/bullmq-queue.ts';
 import { createPostgresQueueBackend } from '../../src/infrastructure/bullmq/postgres-backend.ts';
 import { startDispatcher } from '../../src/workers/dispatcher.ts';
+import type { DispatcherOptions } from '../../src/workers/dispatcher.ts';
 import type { HandlerContext, HandlerInfo, HandlerRegistry } from '../../src/workers/handler.ts';
 import { startRunner } from '../../src/workers/runner.ts';
 import type { RunnerOptions } from '../../src/workers/runner.ts';
@@ -71,10 +72,10 @@ export async function createWorkplace() {
     queue,
     openQueue,
     send: (jobId: string, command: JobCommand) => commands(jobId, command, context),
-    async submit(
+    submit: async (
       jobType: string,
       given: Partial<Extract<JobCommand, { type: 'CreateJob' }>> = {},
-    ): Promise<string> {
+    ): Promise<string> => {
       const jobId = randomUUID();
       await commands(
         jobId,
@@ -95,26 +96,26 @@ export async function createWorkplace() {
       );
       return jobId;
     },
-    /** The job's own events, as one would tell them: type, then what matters of the data. */
-    async eventsOf(jobId: string): Promise<DomainEvent[]> {
+    /** The events of the job's own stream. */
+    eventsOf: async (jobId: string): Promise<DomainEvent[]> => {
       return (await store.read(jobStream(jobId))).map(decodeEvent);
     },
-    async typesOf(jobId: string): Promise<string[]> {
+    typesOf: async (jobId: string): Promise<string[]> => {
       return (await store.read(jobStream(jobId))).map(({ type }) => type);
     },
-    dispatch(with_: { queue?: WorkQueue; intervalMs?: number } = {}) {
+    dispatch: (overrides: Partial<DispatcherOptions> = {}) => {
       const dispatcher = startDispatcher({
         store,
         database,
         queue,
         logger: silentLogger,
         holder: randomUUID(),
-        ...with_,
+        ...overrides,
       });
       stops.push(() => dispatcher.stop());
       return dispatcher;
     },
-    async work(handlers: Readonly<Record<string, TestHandler>>, options: Partial<RunnerOptions> = {}) {
+    work: async (handlers: Readonly<Record<string, TestHandler>>, options: Partial<RunnerOptions> = {}) => {
       const runner = await startRunner({
         store,
         database,

@@ -5,13 +5,21 @@ import type { BullmqBackend } from './bullmq-queue.ts';
 
 const QUEUE_NAME = 'asyncly';
 
+/** Milliseconds. Without them a call would wait for ever on a Postgres that does not answer. */
+const limits = {
+  connectionTimeoutMillis: 5_000,
+  statement_timeout: 30_000,
+  query_timeout: 35_000,
+  keepAlive: true,
+};
+
 /**
  * BullMQ on its Postgres backend, for deployments without Redis.
  * @param url the database, with BullMQ's schema in place
  * @param database for the epoch, which is kept beside BullMQ's tables so that it shares their fate
  */
 export async function createPostgresQueueBackend(url: string, database: Database): Promise<BullmqBackend> {
-  const connection = (max: number) => ({ connectionString: url, schema: QUEUE_SCHEMA, max });
+  const connection = (max: number) => ({ connectionString: url, schema: QUEUE_SCHEMA, max, ...limits });
   await database.transaction(async (tx) => {
     await tx.query(`SELECT pg_advisory_xact_lock(hashtext('asyncly.queue_epoch'))`);
     await tx.query(`CREATE TABLE IF NOT EXISTS ${QUEUE_SCHEMA}.asyncly_epoch (epoch bigint NOT NULL)`);
