@@ -27,7 +27,7 @@ export const testSecrets = {
   WEBHOOK_SECRET: 'webhook secret of the tests, 32 bytes and more',
 } as const;
 
-/** Job types of the tests: `hold` runs until a file exists, `fail` always fails. */
+/** Job types of the tests: `hold` runs as long as a file exists, `fail` always fails. */
 export const testHandlersDir = fileURLToPath(new URL('../fixtures/handlers', import.meta.url));
 
 /** Quick jobs and retries, and room for the many accounts that tests make from one address. */

@@ -15,9 +15,7 @@ function aged(token: string, seconds: number, secret: string): string {
 }
 
 /** The beginning of each token in the document: base64url of {"alg":"HS256","typ":"JWT"}. */
-const aToken = expect.stringMatching(
-  /^eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9\.[\w-]+\.[\w-]+$/,
-) as string;
+const aToken = expect.stringMatching(/^eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9\.[\w-]+\.[\w-]+$/) as string;
 
 describeContract('POST /auth/register', (contract) => {
   const register = (body: unknown) => contract.patientCall('POST', '/auth/register', { body });

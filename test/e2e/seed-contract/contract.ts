@@ -160,12 +160,14 @@ export class Contract {
   }
 }
 
-/** What to submit for a job that runs until `release` is called. */
+/** What to submit for a job that runs until `release` is called, or the test ends. */
 export async function holdable(): Promise<{ body: object; release: () => Promise<void> }> {
   const folder = await mkdtemp(path.join(tmpdir(), 'asyncly-hold-'));
-  onTestFinished(() => rm(folder, { recursive: true, force: true }));
-  const until = path.join(folder, 'release');
-  return { body: { type: 'hold', payload: { until } }, release: () => writeFile(until, '') };
+  const release = (): Promise<void> => rm(folder, { recursive: true, force: true });
+  onTestFinished(release);
+  const file = path.join(folder, 'held');
+  await writeFile(file, '');
+  return { body: { type: 'hold', payload: { file } }, release };
 }
 
 /** Holds an answer to the error format of the document, and to its text. */
