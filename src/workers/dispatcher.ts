@@ -3,6 +3,7 @@ import { errorMessage } from '../errors.ts';
 import type { Database, Queryable } from '../database.ts';
 import type { EventStore } from '../events/event-store.ts';
 import { JOB_PREFIX } from '../events/job.ts';
+import { WEBHOOK_PREFIX } from '../events/webhook.ts';
 import type { Logger } from '../logger.ts';
 import { startLoop } from '../service.ts';
 import type { Service } from '../service.ts';
@@ -47,7 +48,7 @@ function dispatcherConsumer(options: DispatcherOptions & { signal: AbortSignal }
   const opened = new Map<string, WorkEntry>();
   return {
     name: 'dispatcher',
-    prefixes: [JOB_PREFIX],
+    prefixes: [JOB_PREFIX, WEBHOOK_PREFIX],
     async apply(events: readonly ConsumedEvent[], tx: Queryable) {
       const changes = workChanges(events);
       await writeChanges(changes, tx);

@@ -1,6 +1,7 @@
-import { isJobEvent } from '../events/codec.ts';
+import { isJobEvent, isWebhookEvent } from '../events/codec.ts';
 import { JOB_PREFIX } from '../events/job.ts';
 import type { JobEvent } from '../events/job.ts';
+import type { WebhookEvent } from '../events/webhook.ts';
 import type { ConsumedEvent } from '../subscriptions/consumer.ts';
 import type { WorkChanges } from './open-work.ts';
 import { workId } from './work-queue.ts';
@@ -20,20 +21,18 @@ export function workChanges(events: readonly ConsumedEvent[]): WorkChanges {
     if (!opened.delete(workId(item))) closed.set(workId(item), item);
   };
   for (const { event, recorded } of events) {
-    if (!isJobEvent(event)) continue;
-    const jobId = recorded.stream.slice(JOB_PREFIX.length);
-    applyEvent(event, jobId, recorded.metadata.occurredAt, open, close);
+    const { occurredAt } = recorded.metadata;
+    if (isJobEvent(event))
+      applyJobEvent(event, recorded.stream.slice(JOB_PREFIX.length), occurredAt, open, close);
+    else if (isWebhookEvent(event)) applyWebhookEvent(event, occurredAt, open, close);
   }
   return { opened: [...opened.values()], closed: [...closed.values()] };
 }
 
-function applyEvent(
-  event: JobEvent,
-  jobId: string,
-  occurredAt: string,
-  open: (item: WorkItem, dueAt: string) => void,
-  close: (item: WorkItem) => void,
-): void {
+type Open = (item: WorkItem, dueAt: string) => void;
+type Close = (item: WorkItem) => void;
+
+function applyJobEvent(event: JobEvent, jobId: string, occurredAt: string, open: Open, close: Close): void {
   switch (event.type) {
     case 'JobCreated':
       open({ kind: 'job', jobId, round: 1, attempt: 1 }, event.data.runAt ?? occurredAt);
@@ -54,15 +53,38 @@ function applyEvent(
     }
     case 'JobCompleted':
     case 'JobFailed':
-      close({ kind: 'job', jobId, round: event.data.round, attempt: event.data.attempt });
+    case 'JobCancelled': {
+      const { round, attempt, webhook } = event.data;
+      close({ kind: 'job', jobId, round, attempt });
+      if (event.type === 'JobCancelled') close({ kind: 'cancel-finisher', jobId, round, attempt: 1 });
+      if (webhook) open({ kind: 'webhook', jobId, round, attempt: 1 }, occurredAt);
       return;
-    case 'JobCancelled':
-      close({ kind: 'job', jobId, round: event.data.round, attempt: event.data.attempt });
-      close({ kind: 'cancel-finisher', jobId, round: event.data.round, attempt: 1 });
-      return;
+    }
     // The entry of a job that started or was handed back stays open until its attempt has ended.
     case 'JobStarted':
     case 'JobReleased':
+      return;
+    default:
+      event satisfies never;
+  }
+}
+
+/** A delivery belongs to its round: whatever becomes of the job later, it goes on. */
+function applyWebhookEvent(event: WebhookEvent, occurredAt: string, open: Open, close: Close): void {
+  switch (event.type) {
+    case 'WebhookAttempted': {
+      const { jobId, round, attempt, nextAttemptAt } = event.data;
+      close({ kind: 'webhook', jobId, round, attempt });
+      if (nextAttemptAt !== null)
+        open({ kind: 'webhook', jobId, round, attempt: attempt + 1 }, nextAttemptAt);
+      return;
+    }
+    case 'WebhookRedeliveryRequested': {
+      const { jobId, round, attempt } = event.data;
+      open({ kind: 'webhook', jobId, round, attempt }, occurredAt);
+      return;
+    }
+    case 'WebhookAbandoned':
       return;
     default:
       event satisfies never;

@@ -1,12 +1,16 @@
 import fc from 'fast-check';
 import { decideJob } from '../../src/commands/job-decider.ts';
 import type { JobCommand } from '../../src/commands/job-decider.ts';
+import { decideWebhook } from '../../src/commands/webhook-decider.ts';
+import type { WebhookCommand } from '../../src/commands/webhook-decider.ts';
 import { AppError } from '../../src/errors.ts';
 import { decodeEvent, encodeEvent } from '../../src/events/codec.ts';
 import type { DomainEvent } from '../../src/events/codec.ts';
 import type { PositionedEvent } from '../../src/events/event-store.ts';
 import { evolveJob, jobLogStream, jobStream } from '../../src/events/job.ts';
 import type { Job } from '../../src/events/job.ts';
+import { evolveWebhook, webhookId, webhookStream } from '../../src/events/webhook.ts';
+import type { Webhook } from '../../src/events/webhook.ts';
 import type { ConsumedEvent } from '../../src/subscriptions/consumer.ts';
 import { USER } from './job-spec.ts';
 
@@ -40,6 +44,10 @@ const WHAT = [
   'retry',
   'log',
   'progress',
+  'deliver',
+  'deliver',
+  'deliver',
+  'redeliver',
 ] as const;
 
 const happening: fc.Arbitrary<Happening> = fc.record({
@@ -86,9 +94,28 @@ export function foldJobs(events: readonly PositionedEvent[]): Map<string, Job> {
   return jobs;
 }
 
+/** What the webhook streams among some events fold to, by webhook id. */
+export function foldWebhooks(events: readonly PositionedEvent[]): Map<string, Webhook> {
+  const webhooks = new Map<string, Webhook>();
+  for (const recorded of events) {
+    if (!recorded.stream.startsWith('webhook-')) continue;
+    const id = recorded.stream.slice('webhook-'.length);
+    const event = decodeEvent(recorded) as Parameters<typeof evolveWebhook>[1]['event'];
+    const { occurredAt } = recorded.metadata;
+    webhooks.set(
+      id,
+      evolveWebhook(webhooks.get(id) ?? null, { event, occurredAt, revision: recorded.revision }),
+    );
+  }
+  return webhooks;
+}
+
 function play(happenings: readonly Happening[]): PositionedEvent[] {
   const events: PositionedEvent[] = [];
   const jobs = new Map<string, Job>();
+  const webhooks = new Map<string, Webhook>();
+  /** The last end of each job that a webhook was to tell of. */
+  const ends = new Map<string, number>();
   const revisions = new Map<string, number>();
   let now = START;
 
@@ -100,7 +127,7 @@ function play(happenings: readonly Happening[]): PositionedEvent[] {
       correlationId: 'request',
       causationId: 'request',
       actor: { kind: 'system', id: 'test' },
-      occurredAt: new Date(now).toISOString(),
+      occurredAt: iso(now),
     });
     // Holes in the positions, as a store of many streams has them.
     const recorded = { ...encoded, stream, revision, position: BigInt(n * 3) };
@@ -122,21 +149,63 @@ function play(happenings: readonly Happening[]): PositionedEvent[] {
       );
       continue;
     }
-    const command = job === null ? create(jobId, flag, now) : commandFor(job, what, flag, text, n);
-    let decided: ReturnType<typeof decideJob>;
-    try {
-      decided = decideJob(job, command, new Date(now).toISOString());
-    } catch (error) {
-      if (error instanceof AppError) continue;
-      throw error;
+    if (what === 'deliver' || what === 'redeliver') {
+      const round = ends.get(jobId);
+      if (round === undefined) continue;
+      const id = webhookId(jobId, round);
+      const webhook = webhooks.get(id) ?? null;
+      for (const event of allowed(() =>
+        decideWebhook(webhook, deliver(jobId, round, what, flag && elapsed % 3 === 0, webhook), iso(now)),
+      )) {
+        const { revision, metadata } = record(webhookStream(id), event);
+        const before = webhooks.get(id) ?? null;
+        webhooks.set(id, evolveWebhook(before, { event, occurredAt: metadata.occurredAt, revision }));
+      }
+      continue;
     }
-    for (const event of decided) {
+    const command = job === null ? create(jobId, flag, now) : commandFor(job, what, flag, text, n);
+    for (const event of allowed(() => decideJob(job, command, iso(now)))) {
+      if ('webhook' in event.data && event.data.webhook) ends.set(jobId, event.data.round);
       const { revision, metadata } = record(jobStream(jobId), event);
       const before = jobs.get(jobId) ?? null;
       jobs.set(jobId, evolveJob(before, { event, occurredAt: metadata.occurredAt, revision }));
     }
   }
   return events;
+}
+
+const iso = (ms: number): string => new Date(ms).toISOString();
+
+/** What is decided; nothing when the command is refused. */
+function allowed<Event>(decide: () => Event[]): Event[] {
+  try {
+    return decide();
+  } catch (error) {
+    if (error instanceof AppError) return [];
+    throw error;
+  }
+}
+
+function deliver(
+  jobId: string,
+  round: number,
+  what: 'deliver' | 'redeliver',
+  success: boolean,
+  webhook: Webhook | null,
+): WebhookCommand {
+  if (what === 'redeliver') return { type: 'RequestRedelivery', wanted: true };
+  return {
+    type: 'RecordWebhookAttempt',
+    jobId,
+    round,
+    url: 'https://example.com/hook',
+    body: '{}',
+    attempt: (webhook?.attempts ?? 0) + 1,
+    statusCode: success ? 200 : 500,
+    success,
+    error: success ? null : 'Internal Server Error',
+    backoffMs: 100,
+  };
 }
 
 function create(jobId: string, flag: boolean, now: number): JobCommand {
@@ -154,7 +223,13 @@ function create(jobId: string, flag: boolean, now: number): JobCommand {
   };
 }
 
-function commandFor(job: Job, what: Happening['what'], flag: boolean, text: string, n: number): JobCommand {
+function commandFor(
+  job: Job,
+  what: Exclude<Happening['what'], 'deliver' | 'redeliver'>,
+  flag: boolean,
+  text: string,
+  n: number,
+): JobCommand {
   const executionId = job.execution?.id ?? uuid(3, 0);
   const { round, attempt } = job;
   switch (what) {

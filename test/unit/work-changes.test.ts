@@ -4,17 +4,20 @@ import type { PositionedEvent } from '../../src/events/event-store.ts';
 import { encodeEvent } from '../../src/events/codec.ts';
 import { isTerminal, jobStream } from '../../src/events/job.ts';
 import type { JobEvent } from '../../src/events/job.ts';
+import { webhookId, webhookStream } from '../../src/events/webhook.ts';
+import type { WebhookEvent } from '../../src/events/webhook.ts';
 import { workChanges } from '../../src/workers/work-changes.ts';
 import { workId } from '../../src/workers/work-queue.ts';
 import type { WorkEntry } from '../../src/workers/work-queue.ts';
-import { consumed, foldJobs, historyInBatches, uuid } from '../support/histories.ts';
+import { consumed, foldJobs, foldWebhooks, historyInBatches, uuid } from '../support/histories.ts';
 import { events, JOB_ID, NOW } from '../support/job-spec.ts';
+import { later, webhookEvents } from '../support/webhook-spec.ts';
 
 const job = (round: number, attempt: number) => ({ kind: 'job' as const, jobId: JOB_ID, round, attempt });
 const finisher = { kind: 'cancel-finisher' as const, jobId: JOB_ID, round: 1, attempt: 1 };
 const at = (iso: string): { dueAt: Date } => ({ dueAt: new Date(iso) });
 
-function record(event: JobEvent, n: number): PositionedEvent {
+function record(event: JobEvent | WebhookEvent, n: number): PositionedEvent {
   const metadata = {
     correlationId: 'request',
     causationId: 'request',
@@ -22,10 +25,11 @@ function record(event: JobEvent, n: number): PositionedEvent {
     occurredAt: NOW,
   } as const;
   const encoded = encodeEvent(event, uuid(2, n), metadata);
-  return { ...encoded, stream: jobStream(JOB_ID), revision: n, position: BigInt(n) };
+  const stream = event.type.startsWith('Webhook') ? webhookStream(webhookId(JOB_ID, 1)) : jobStream(JOB_ID);
+  return { ...encoded, stream, revision: n, position: BigInt(n) };
 }
 
-const changesOf = (...batch: JobEvent[]): ReturnType<typeof workChanges> =>
+const changesOf = (...batch: (JobEvent | WebhookEvent)[]): ReturnType<typeof workChanges> =>
   workChanges(batch.map((event, n) => consumed(record(event, n))));
 
 describe('workChanges', () => {
@@ -68,6 +72,40 @@ describe('workChanges', () => {
     expect(changesOf(event)).toEqual({ opened: [], closed: [] });
   });
 
+  const webhook = (attempt: number) => ({ ...job(1, attempt), kind: 'webhook' as const });
+
+  it.each([
+    ['completed', events.completed(1, { webhook: true })],
+    ['failed', events.failed(1, { webhook: true })],
+    ['cancelled', events.cancelled({ webhook: true })],
+  ])('opens the delivery of the webhook of a job that %s, at once', (_, event) => {
+    expect(changesOf(event).opened).toEqual([{ ...webhook(1), ...at(NOW) }]);
+  });
+
+  it('closes an attempt to deliver, and opens the next when it is due', () => {
+    const retry = webhookEvents.attempted(1, { nextAttemptAt: later(2_000) });
+    expect(changesOf(retry)).toEqual({
+      opened: [{ ...webhook(2), ...at(later(2_000)) }],
+      closed: [webhook(1)],
+    });
+    expect(changesOf(webhookEvents.delivered(2))).toEqual({ opened: [], closed: [webhook(2)] });
+    expect(changesOf(webhookEvents.attempted(3), webhookEvents.abandoned(3))).toEqual({
+      opened: [],
+      closed: [webhook(3)],
+    });
+  });
+
+  it('opens the next attempt at once when a redelivery is asked for', () => {
+    const { opened, closed } = changesOf(webhookEvents.redeliveryRequested(4));
+    expect({ opened, closed }).toEqual({ opened: [{ ...webhook(4), ...at(NOW) }], closed: [] });
+  });
+
+  it('lets an earlier delivery go on when the job is retried', () => {
+    const { opened, closed } = changesOf(events.failed(1, { webhook: true }), events.retried(2));
+    expect(opened.map(workId)).toEqual([workId(webhook(1)), workId(job(2, 1))]);
+    expect(closed).toEqual([job(1, 1)]);
+  });
+
   it('says nothing of what was opened and closed within the batch', () => {
     const changes = changesOf(events.created(), events.started(1), events.completed(1));
     expect(changes).toEqual({ opened: [], closed: [] });
@@ -82,6 +120,16 @@ describe('workChanges', () => {
           for (const item of closed) open.delete(workId(item));
           for (const entry of opened) open.set(workId(entry), entry);
         }
+        const webhooks = foldWebhooks(batches.flat());
+        // Every end that is to be told of, until its delivery has come to an end of its own.
+        const deliveries = batches.flat().flatMap(({ stream, data }) => {
+          const round = data['round'] as number;
+          const jobId = stream.slice('job-'.length);
+          if (data['webhook'] !== true) return [];
+          const state = webhooks.get(webhookId(jobId, round));
+          const attempt = state === undefined ? 1 : (state.next?.attempt ?? null);
+          return attempt === null ? [] : [workId({ kind: 'webhook', jobId, round, attempt })];
+        });
         const expected = [...foldJobs(batches.flat()).values()].flatMap((state) => {
           if (isTerminal(state.status)) return [];
           const { id: jobId, round, attempt } = state;
@@ -89,7 +137,7 @@ describe('workChanges', () => {
           const finish = { kind: 'cancel-finisher', jobId, round, attempt: 1 } as const;
           return state.cancelRequested ? [workId(next), workId(finish)] : [workId(next)];
         });
-        expect([...open.keys()].sort()).toEqual(expected.sort());
+        expect([...open.keys()].sort()).toEqual([...expected, ...deliveries].sort());
         // What waits for its time is not due before it.
         for (const state of foldJobs(batches.flat()).values()) {
           if (state.dueAt === null) continue;
@@ -121,6 +169,9 @@ describe('workChanges', () => {
       'JobReleased',
       'JobRetried',
       'JobStarted',
+      'WebhookAbandoned',
+      'WebhookAttempted',
+      'WebhookRedeliveryRequested',
     ]);
   });
 });
