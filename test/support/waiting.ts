@@ -21,13 +21,14 @@ export function createGate<T = void>(): Gate<T> {
 export async function eventually<T>(
   check: () => T | Promise<T>,
   deadlineMs = 10_000,
-): Promise<NonNullable<T>> {
+): Promise<Exclude<NonNullable<T>, false>> {
   const deadline = performance.now() + deadlineMs;
   for (;;) {
     let last: unknown;
     try {
       const answer = await check();
-      if (answer !== false && answer !== null && answer !== undefined) return answer;
+      if (answer !== false && answer !== null && answer !== undefined)
+        return answer as Exclude<NonNullable<T>, false>;
       last = new Error(`Still ${String(answer)} after ${deadlineMs} ms`);
     } catch (error) {
       last = error;
