@@ -67,13 +67,13 @@ describe('a job, from its submission to what the user reads', () => {
     const { work, handlers, submit, openQueue, typesOf } = await setup();
     const first = await work({}, { handlers });
     await work({}, { handlers, queue: await openQueue() });
-    const ids = await Promise.all(Array.from({ length: 40 }, () => submit('resize-image', { payload: {} })));
+    const ids = await Promise.all(Array.from({ length: 20 }, () => submit('resize-image', { payload: {} })));
     await eventually(async () => (await typesOf(ids[0]!)).length > 1);
     await first.stop();
     const all = await eventually(async () => {
       const types = await Promise.all(ids.map((id) => typesOf(id)));
       return types.every((told) => told.at(-1) === 'JobCompleted') && types;
-    }, 20_000);
+    }, 25_000);
     for (const told of all) expect(told.filter((type) => type === 'JobCompleted')).toHaveLength(1);
     // A stop costs no attempt.
     expect(all.flat()).not.toContain('JobAttemptFailed');

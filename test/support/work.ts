@@ -14,6 +14,7 @@ import type { DispatcherOptions } from '../../src/workers/dispatcher.ts';
 import type { HandlerContext, HandlerInfo, HandlerRegistry } from '../../src/workers/handler.ts';
 import { startRunner } from '../../src/workers/runner.ts';
 import type { RunnerOptions } from '../../src/workers/runner.ts';
+import type { WebhookSender } from '../../src/workers/webhook-sender.ts';
 import type { WorkQueue } from '../../src/workers/work-queue.ts';
 import { silentLogger } from './database.ts';
 import { USER } from './job-spec.ts';
@@ -47,6 +48,11 @@ const context = {
   correlationId: 'request',
   causationId: 'request',
 } as const;
+
+/** For workers whose test is not about webhooks. */
+const noWebhooks = {
+  webhooks: { deliver: () => Promise.resolve({ done: true } as const), interrupt: () => undefined },
+};
 
 /** Event store, queue and commands of a test, and the processes that work on them. Ended with the test. */
 export async function createWorkplace() {
@@ -122,12 +128,14 @@ export async function createWorkplace() {
         queue,
         commands,
         handlers: createTestRegistry(handlers),
+        webhooks: noWebhooks,
         logger: silentLogger,
         workerId: `worker-${randomUUID()}`,
         concurrency: 4,
         maxAttempts: 3,
         backoffMs: 20,
         shutdownGraceMs: 0,
+        ...noWebhooks,
         ...options,
       });
       stops.push(() => runner.stop());
@@ -135,6 +143,12 @@ export async function createWorkplace() {
     },
   };
 }
+
+/** For tests that are not about webhooks. */
+const noWebhooks: WebhookSender = {
+  deliver: () => Promise.reject(new Error('No webhook is expected')),
+  interrupt: () => undefined,
+};
 
 /** A database that shows each statement to `look` before it runs; what that throws, the statement throws. */
 export function watched(database: Database, look: (sql: string) => void): Database {
