@@ -1,10 +1,13 @@
+import type { Bus } from '../bus.ts';
 import type { Database } from '../database.ts';
 import type { EventStore } from '../events/event-store.ts';
 import type { Logger } from '../logger.ts';
 import { startLoop } from '../service.ts';
 import type { Service } from '../service.ts';
 import { consume } from '../subscriptions/consumer.ts';
+import type { Consumer } from '../subscriptions/consumer.ts';
 import { leadTogether, runAsLeader } from '../subscriptions/leadership.ts';
+import { createCheckpointHints } from './checkpoint-hints.ts';
 import type { Projection } from './projection.ts';
 
 export interface ProjectorOptions {
@@ -13,20 +16,30 @@ export interface ProjectorOptions {
   readonly logger: Logger;
   readonly holder: string;
   readonly projections: readonly Projection[];
+  /** Hears how far each projection is; default: nobody is told. */
+  readonly bus?: Pick<Bus, 'publish'>;
 }
 
 /**
  * Keeps the read models up to date while this process holds the `projector` lease. Each projection goes at its own pace,
  * and one that stops at an event it cannot apply leaves the others alone.
  */
-export function startProjector({ projections, ...options }: ProjectorOptions): Service {
+export function startProjector({ projections, bus, ...options }: ProjectorOptions): Service {
+  const consumers = projections.map((projection): Consumer => {
+    if (!bus) return projection;
+    const tell = createCheckpointHints(bus, projection.name);
+    return {
+      name: projection.name,
+      prefixes: projection.prefixes,
+      apply: (events, tx) => projection.apply(events, tx),
+      committed: (position) => Promise.resolve(tell(position)),
+    };
+  });
   return startLoop((signal) =>
     runAsLeader({ ...options, name: 'projector', signal }, (term) =>
       leadTogether(
         term,
-        projections.map(
-          (projection) => (following) => consume(projection, { ...options, signal: following }),
-        ),
+        consumers.map((consumer) => (following) => consume(consumer, { ...options, signal: following })),
       ),
     ),
   );
