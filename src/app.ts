@@ -15,6 +15,7 @@ import type { PostgresDatabase } from './infrastructure/postgres/database.ts';
 import { createPostgresEventStore } from './infrastructure/postgres/event-store.ts';
 import { migrate } from './infrastructure/postgres/migrate.ts';
 import type { Logger } from './logger.ts';
+import { createMemoryJobCache } from './infrastructure/memory/job-cache.ts';
 import { startProjector } from './projections/projector.ts';
 import { projections } from './projections/registry.ts';
 import { createJobLogQueries } from './queries/job-logs.ts';
@@ -22,6 +23,9 @@ import { createJobQueries } from './queries/jobs.ts';
 import { createReadiness } from './queries/readiness.ts';
 import { Releasers } from './releasers.ts';
 import { startDispatcher } from './workers/dispatcher.ts';
+import { startCacheFollower } from './queries/cache-follower.ts';
+import { createCachedJobs } from './queries/cached-jobs.ts';
+import type { CachedJobQueries } from './queries/cached-jobs.ts';
 import type { HandlerRegistry } from './workers/handler.ts';
 import { createHandlerRegistry } from './workers/load-handlers.ts';
 import { startRunner } from './workers/runner.ts';
@@ -50,6 +54,8 @@ interface Core {
  * Builds and starts the roles of this process: the one place that knows which adapter is behind which port.
  * @throws StartupError naming the part that cannot start; whatever had started is stopped again
  */
+  /** null in a process without the api. */
+  readonly jobs: CachedJobQueries | null;
 export async function startApp(config: Config, logger: Logger): Promise<App> {
   const releasers = new Releasers(logger);
   let released: Promise<void> | undefined;
@@ -63,7 +69,8 @@ export async function startApp(config: Config, logger: Logger): Promise<App> {
       releasers.push('projector', () => projector.stop());
     }
     if (roles.includes('dispatcher') || roles.includes('worker')) await startWork(core, handlers);
-    const url = roles.includes('api') && handlers !== null ? await startApi(core, handlers) : null;
+    const url =
+      core.jobs !== null && handlers !== null ? await startApi({ ...core, jobs: core.jobs, handlers }) : null;
     logger.info({ roles, ...(url !== null && { url }) }, `${config.APP_NAME} is up`);
     return { url, stop, [Symbol.asyncDispose]: stop };
   } catch (error) {
@@ -75,12 +82,27 @@ export async function startApp(config: Config, logger: Logger): Promise<App> {
 async function openCore(config: Config, logger: Logger, releasers: Releasers): Promise<Core> {
   const url = config.DATABASE_URL ?? (await openEmbedded(config, logger, releasers));
   await migrate(url, { logger });
-  const database = createDatabase({ url, max: 10, applicationName: `asyncly ${config.ROLES.join(',')}`, logger });
+  const database = createDatabase({
+    url,
+    max: 10,
+    applicationName: `asyncly ${config.ROLES.join(',')}`,
+    logger,
+  });
   releasers.push('postgres connections', () => database.close());
   const store = createPostgresEventStore({ url, database, logger });
   releasers.push('event store', () => store.close());
-  const handleJob = createJobCommandHandler(store);
-  return { config, logger, releasers, url, database, store, handleJob, holder: randomUUID() };
+  const commands = loggingTransitions(createJobCommandHandler(store), logger);
+  const core = { config, logger, releasers, url, database, store, holder: randomUUID() };
+  if (!config.ROLES.includes('api')) return { ...core, handleJob: commands, jobs: null };
+  const cachedJobs = createCachedJobs({
+    jobs: createJobQueries({ database, store }),
+    cache: createMemoryJobCache(),
+    logger,
+  });
+  const follower = await startCacheFollower({ store, sink: cachedJobs, logger });
+  releasers.push('cache follower', () => follower.stop());
+  // Also what this process's worker does: the cache is never behind it.
+  return { ...core, handleJob: cachedJobs.remembering(commands), jobs: cachedJobs.jobs };
 }
 
 async function openEmbedded(config: Config, logger: Logger, releasers: Releasers): Promise<string> {
@@ -138,7 +160,7 @@ async function startApi(core: Core, handlers: HandlerRegistry): Promise<string> 
   const app = createHttpApp({
     identity,
     handleJob,
-    jobs: createJobQueries({ database, store }),
+    jobs,
     jobLogs: createJobLogQueries(database),
     checkPayload: (type, payload) => handlers.find(type)?.checkPayload(payload) ?? null,
     readiness: createReadiness({ database, store, projections: projections.map(({ name }) => name) }),

@@ -47,9 +47,17 @@ export type JobCommand =
     }
   | { readonly type: 'ReleaseJob'; readonly executionId: string; readonly reason: string }
   /** `userId` is the owner as the caller claims; `force` also reaches a running job. */
-  | { readonly type: 'CancelJob'; readonly userId: string; readonly force: boolean }
+  | {
+      readonly type: 'CancelJob';
+      readonly userId: string;
+      readonly force: boolean;
+      readonly ifRevisions?: IfRevisions;
+    }
   | { readonly type: 'FinishCancel'; readonly round: number }
-  | { readonly type: 'RetryJob'; readonly userId: string };
+  | { readonly type: 'RetryJob'; readonly userId: string; readonly ifRevisions?: IfRevisions };
+
+/** The revisions of the job that the command was meant for; null or none: any. */
+export type IfRevisions = readonly number[] | null;
 
 export class JobNotFoundError extends AppError {
   constructor() {
@@ -60,6 +68,13 @@ export class JobNotFoundError extends AppError {
 export class JobExistsError extends AppError {
   constructor(jobId: string) {
     super('JOB_EXISTS', `Job ${jobId} exists already`, { jobId });
+  }
+}
+
+/** The job is not at a revision that the command was meant for. */
+export class JobMovedOnError extends AppError {
+  constructor({ revision }: Job) {
+    super('JOB_MOVED_ON', `The job has moved on: it is at revision ${revision}`, { revision });
   }
 }
 
@@ -175,11 +190,12 @@ export function decideJob(job: Job | null, command: JobCommand, now: string): Jo
       return [{ type: 'JobReleased', data: { ...current, reason: cut(command.reason) } }];
     }
     case 'CancelJob':
-      return cancel(job, command.userId, command.force);
+      assertAddressed(job, command);
+      return cancel(job, command.force);
     case 'FinishCancel':
       return job.cancelRequested && job.round === command.round ? [cancelled(job)] : [];
     case 'RetryJob':
-      if (job.userId !== command.userId) throw new JobNotFoundError();
+      assertAddressed(job, command);
       if (job.status !== 'FAILED' && job.status !== 'CANCELLED') throw new JobNotRetryableError(job.status);
       return [{ type: 'JobRetried', data: { round: job.round + 1 } }];
     default:
@@ -263,8 +279,16 @@ export function backoff(baseMs: number, attempt: number): number {
   return Math.min(baseMs * 2 ** Math.min(attempt - 1, 30), MAX_BACKOFF_MS);
 }
 
-function cancel(job: Job, userId: string, force: boolean): JobEvent[] {
+/** A stranger learns nothing of the job, not even that it has moved on. */
+function assertAddressed(
+  job: Job,
+  { userId, ifRevisions }: { userId: string; ifRevisions?: IfRevisions },
+): void {
   if (job.userId !== userId) throw new JobNotFoundError();
+  if (ifRevisions && !ifRevisions.includes(job.revision)) throw new JobMovedOnError(job);
+}
+
+function cancel(job: Job, force: boolean): JobEvent[] {
   if (job.status === 'PENDING') return [cancelled(job)];
   if (job.execution === null || !force) throw new JobNotCancellableError(job.status, force);
   if (job.cancelRequested) return [];

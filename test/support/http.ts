@@ -13,6 +13,8 @@ import { createJobLogQueries } from '../../src/queries/job-logs.ts';
 import { createJobQueries } from '../../src/queries/jobs.ts';
 import { createTestDatabase, silentLogger } from './database.ts';
 import { httpClient } from './http-client.ts';
+import { startCacheFollower } from '../../src/queries/cache-follower.ts';
+import { createCachedJobs } from '../../src/queries/cached-jobs.ts';
 import { passwords } from './passwords.ts';
 
 /**
@@ -30,14 +32,22 @@ export async function startApi(overrides: Partial<HttpAppOptions> = {}) {
     refreshExpiresIn: '7d',
     passwords,
   });
-  const handleJob = createJobCommandHandler(store);
+  // As another process would send them: this one hears of it by the store alone.
+  const handleElsewhere = createJobCommandHandler(store);
   const logLines: string[] = [];
   const logger = pino({ level: 'debug' }, { write: (line: string) => logLines.push(line) });
   const app = createHttpApp({
     identity,
     handleJob,
-    jobs: createJobQueries({ database, store }),
+    jobs: cachedJobs.jobs,
     jobLogs: createJobLogQueries(database),
+  const cachedJobs = createCachedJobs({
+    jobs: createJobQueries({ database, store }),
+    cache: createMemoryJobCache(),
+    logger: silentLogger,
+  });
+  const follower = await startCacheFollower({ store, sink: cachedJobs, logger: silentLogger });
+  const handleJob = cachedJobs.remembering(handleElsewhere);
     checkPayload: () => null,
     readiness: () => Promise.resolve({ ready: true, parts: {} }),
     logger,
@@ -57,6 +67,7 @@ export async function startApi(overrides: Partial<HttpAppOptions> = {}) {
   /** A user with an API key and no password, for tests that are not about logging in: those need a thread for the hash. */
   async function newUser() {
     const [id, token] = [randomUUID(), newApiKey()];
+    await follower.stop();
     const user = { id, email: `${id}@example.com`, passwordHash: '', createdAt: new Date() };
     await createIdentityStore(database).addUser(user, sha256(token));
     return { id, token };
@@ -72,5 +83,17 @@ export async function startApi(overrides: Partial<HttpAppOptions> = {}) {
     return { ...account, ...credentials, ...tokens };
   }
 
-  return { base, call, newUser, registerUser, database, store, handleJob, identity, server, logLines };
+  return {
+    base,
+    call,
+    newUser,
+    registerUser,
+    database,
+    store,
+    handleJob,
+    handleElsewhere,
+    identity,
+    server,
+    logLines,
+  };
 }

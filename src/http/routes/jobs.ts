@@ -1,11 +1,11 @@
 import { Router } from 'express';
-import type { Request, RequestHandler, Response } from 'express';
+import type { Request, RequestHandler } from 'express';
 import { v7 as uuidv7, validate as isUuid } from 'uuid';
 import type { HandleJobCommand } from '../../commands/handle-command.ts';
 import { JobNotFoundError } from '../../commands/job-decider.ts';
-import type { Job } from '../../events/job.ts';
+import type { CachedJobQueries } from '../../queries/cached-jobs.ts';
 import type { JobLogQueries } from '../../queries/job-logs.ts';
-import type { JobQueries } from '../../queries/jobs.ts';
+import { allowedRevisions, hasAlready, setRevision } from '../conditional.ts';
 import type { JsonObject } from '../json-payload.ts';
 import type { RateLimits } from '../rate-limit.ts';
 import { commandContext, userOf } from '../request-context.ts';
@@ -17,7 +17,7 @@ import { jobView } from './job-view.ts';
 
 export interface JobRouteOptions {
   readonly handleJob: HandleJobCommand;
-  readonly jobs: JobQueries;
+  readonly jobs: CachedJobQueries;
   readonly jobLogs: JobLogQueries;
   /** What the handler of a job type says of a payload; null when it is fine, or the handler or its schema is not known here. */
   readonly checkPayload: (type: string, payload: JsonObject) => FieldErrors | null;
@@ -75,14 +75,18 @@ export function jobRoutes(options: JobRouteOptions): Router {
 
   router.get('/:id', requireUser, async (req, res) => {
     const { minRevision } = validate(getJobSchema, req.query);
-    const job = await jobs.get(jobIdOf(req), userOf(res), minRevision);
-    if (job === null) throw new JobNotFoundError();
+    const found = await jobs.find(jobIdOf(req), userOf(res), minRevision);
+    if (found === null) throw new JobNotFoundError();
+    const { job, cached } = found;
     setRevision(res, job);
-    sendSuccess(res, 'Job retrieved successfully', jobView(job));
+    res.set('X-Cache', cached ? 'HIT' : 'MISS');
+    if (hasAlready(req, job)) res.status(304).end();
+    else sendSuccess(res, 'Job retrieved successfully', jobView(job));
   });
 
   router.delete('/:id', requireUser, async (req, res) => {
-    const command = { type: 'CancelJob', userId: userOf(res), force: false } as const;
+    const ifRevisions = allowedRevisions(req);
+    const command = { type: 'CancelJob', userId: userOf(res), force: false, ifRevisions } as const;
     const { job } = await handleJob(jobIdOf(req), command, commandContext(res));
     setRevision(res, job);
     const { id, status, updatedAt } = job;
@@ -105,10 +109,6 @@ function jobIdOf(req: Request): string {
   const { id } = req.params;
   if (typeof id !== 'string' || !isUuid(id)) throw new JobNotFoundError();
   return id.toLowerCase();
-}
-
-function setRevision(res: Response, { revision }: Job): void {
-  res.set('ETag', `"${revision}"`);
 }
 
 function underPayload(problems: FieldErrors): FieldErrors {

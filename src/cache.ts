@@ -1,0 +1,17 @@
+import type { Job } from './events/job.ts';
+
+/**
+ * States of jobs that were read or written lately. It may lose any entry at any time, and knows nothing of who may see
+ * what. What is current is for those to say who read and write it: see `queries/cached-jobs.ts`.
+ */
+export interface JobCache {
+  /** The state kept of a job; null when there is none, or its time is up. */
+  get(jobId: string): Promise<Job | null>;
+  /**
+   * Keeps a state for `ttlMs` milliseconds from now, unless a newer revision of the job is kept already. When this resolves, no
+   * `get` anywhere gives an older one.
+   */
+  put(job: Job, ttlMs: number): Promise<void>;
+  /** Forgets what is kept of a job. */
+  drop(jobId: string): Promise<void>;
+}
