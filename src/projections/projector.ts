@@ -32,7 +32,10 @@ export function startProjector({ projections, bus, ...options }: ProjectorOption
       name: projection.name,
       prefixes: projection.prefixes,
       apply: (events, tx) => projection.apply(events, tx),
-      committed: (position) => Promise.resolve(tell(position)),
+      committed(position) {
+        tell(position);
+        return Promise.resolve();
+      },
     };
   });
   return startLoop((signal) =>
