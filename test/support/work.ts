@@ -49,11 +49,6 @@ const context = {
   causationId: 'request',
 } as const;
 
-/** For workers whose test is not about webhooks. */
-const noWebhooks = {
-  webhooks: { deliver: () => Promise.resolve({ done: true } as const), interrupt: () => undefined },
-};
-
 /** Event store, queue and commands of a test, and the processes that work on them. Ended with the test. */
 export async function createWorkplace() {
   const test = await createTestStore();
@@ -114,6 +109,7 @@ export async function createWorkplace() {
         store,
         database,
         queue,
+        commands,
         logger: silentLogger,
         holder: randomUUID(),
         ...overrides,
@@ -135,7 +131,6 @@ export async function createWorkplace() {
         maxAttempts: 3,
         backoffMs: 20,
         shutdownGraceMs: 0,
-        ...noWebhooks,
         ...options,
       });
       stops.push(() => runner.stop());
