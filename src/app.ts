@@ -2,33 +2,44 @@ import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import { createJobCommandHandler } from './commands/handle-command.ts';
 import type { HandleJobCommand } from './commands/handle-command.ts';
+import { hintingCancels } from './commands/cancel-hints.ts';
+import { loggingTransitions } from './commands/transition-log.ts';
+import { createRedelivery, createWebhookCommandHandler } from './commands/webhook-commands.ts';
+import type { Bus } from './bus.ts';
 import type { Config } from './config.ts';
+import { urlProblem } from './egress/address-policy.ts';
+import { createEgressClient } from './egress/egress-client.ts';
 import type { EventStore } from './events/event-store.ts';
 import { createHttpApp } from './http/app.ts';
 import { startHttpServer } from './http/server.ts';
 import { createIdentity } from './identity/identity.ts';
+import { createWebhookSecrets } from './identity/webhook-secrets.ts';
 import { createBullmqQueue } from './infrastructure/bullmq/bullmq-queue.ts';
 import { createPostgresQueueBackend } from './infrastructure/bullmq/postgres-backend.ts';
 import { openEmbeddedPostgres } from './infrastructure/embedded/embedded-postgres.ts';
+import { createMemoryJobCache } from './infrastructure/memory/job-cache.ts';
 import { createDatabase } from './infrastructure/postgres/database.ts';
+import { createNotifyBus } from './infrastructure/postgres/notify-bus.ts';
 import type { PostgresDatabase } from './infrastructure/postgres/database.ts';
 import { createPostgresEventStore } from './infrastructure/postgres/event-store.ts';
 import { migrate } from './infrastructure/postgres/migrate.ts';
 import type { Logger } from './logger.ts';
-import { createMemoryJobCache } from './infrastructure/memory/job-cache.ts';
 import { startProjector } from './projections/projector.ts';
 import { projections } from './projections/registry.ts';
-import { createJobLogQueries } from './queries/job-logs.ts';
-import { createJobQueries } from './queries/jobs.ts';
-import { createReadiness } from './queries/readiness.ts';
-import { Releasers } from './releasers.ts';
-import { startDispatcher } from './workers/dispatcher.ts';
 import { startCacheFollower } from './queries/cache-follower.ts';
 import { createCachedJobs } from './queries/cached-jobs.ts';
 import type { CachedJobQueries } from './queries/cached-jobs.ts';
+import { createJobLogQueries } from './queries/job-logs.ts';
+import { createJobQueries } from './queries/jobs.ts';
+import { createReadiness } from './queries/readiness.ts';
+import { createWebhookLogQueries } from './queries/webhook-logs.ts';
+import { Releasers } from './releasers.ts';
+import { startDispatcher } from './workers/dispatcher.ts';
 import type { HandlerRegistry } from './workers/handler.ts';
 import { createHandlerRegistry } from './workers/load-handlers.ts';
 import { startRunner } from './workers/runner.ts';
+import { createWebhookSender, slotLimits } from './workers/webhook-sender.ts';
+import type { WebhookSender } from './workers/webhook-sender.ts';
 
 export interface App extends AsyncDisposable {
   /** Where the api listens; null in a process without that role. */
@@ -45,7 +56,10 @@ interface Core {
   readonly url: string;
   readonly database: PostgresDatabase;
   readonly store: EventStore;
+  readonly bus: Bus;
   readonly handleJob: HandleJobCommand;
+  /** null in a process without the api. */
+  readonly jobs: CachedJobQueries | null;
   /** UUID of this process, for leases. */
   readonly holder: string;
 }
@@ -54,8 +68,6 @@ interface Core {
  * Builds and starts the roles of this process: the one place that knows which adapter is behind which port.
  * @throws StartupError naming the part that cannot start; whatever had started is stopped again
  */
-  /** null in a process without the api. */
-  readonly jobs: CachedJobQueries | null;
 export async function startApp(config: Config, logger: Logger): Promise<App> {
   const releasers = new Releasers(logger);
   let released: Promise<void> | undefined;
@@ -91,8 +103,10 @@ async function openCore(config: Config, logger: Logger, releasers: Releasers): P
   releasers.push('postgres connections', () => database.close());
   const store = createPostgresEventStore({ url, database, logger });
   releasers.push('event store', () => store.close());
-  const commands = loggingTransitions(createJobCommandHandler(store), logger);
-  const core = { config, logger, releasers, url, database, store, holder: randomUUID() };
+  const bus = createNotifyBus({ url, logger });
+  releasers.push('bus', () => bus.close());
+  const commands = hintingCancels(loggingTransitions(createJobCommandHandler(store), logger), bus);
+  const core = { config, logger, releasers, url, database, store, bus, holder: randomUUID() };
   if (!config.ROLES.includes('api')) return { ...core, handleJob: commands, jobs: null };
   const cachedJobs = createCachedJobs({
     jobs: createJobQueries({ database, store }),
@@ -128,16 +142,18 @@ async function startWork(core: Core, handlers: HandlerRegistry | null): Promise<
   const queue = createBullmqQueue(await createPostgresQueueBackend(core.url, core.database), logger);
   releasers.push('queue', () => queue.close());
   if (config.ROLES.includes('dispatcher')) {
-    const dispatcher = startDispatcher({ ...core, queue });
+    const dispatcher = startDispatcher({ ...core, queue, commands: core.handleJob });
     releasers.push('dispatcher', () => dispatcher.stop());
   }
   if (config.ROLES.includes('worker') && handlers !== null) {
+    const workerId = `${hostname()}-${process.pid}-${randomUUID()}`;
     const runner = await startRunner({
       ...core,
       queue,
       handlers,
+      webhooks: openWebhookSender(core, workerId),
       commands: core.handleJob,
-      workerId: `${hostname()}-${process.pid}-${randomUUID()}`,
+      workerId,
       concurrency: config.WORKER_CONCURRENCY,
       maxAttempts: config.JOB_MAX_ATTEMPTS,
       backoffMs: config.JOB_BACKOFF_MS,
@@ -147,8 +163,33 @@ async function startWork(core: Core, handlers: HandlerRegistry | null): Promise<
   }
 }
 
-async function startApi(core: Core, handlers: HandlerRegistry): Promise<string> {
-  const { config, logger, releasers, database, store, handleJob } = core;
+function openWebhookSender(
+  { config, releasers, database, store, logger }: Core,
+  workerId: string,
+): WebhookSender {
+  const egress = createEgressClient({ allowPrivateNetworks: config.WEBHOOK_ALLOW_PRIVATE_NETWORKS });
+  releasers.push('egress', () => egress.close());
+  return createWebhookSender({
+    store,
+    webhooks: createWebhookCommandHandler(store),
+    egress,
+    secrets: createWebhookSecrets(database),
+    webhookKey: config.webhookKey,
+    backoffMs: config.WEBHOOK_BACKOFF_MS,
+    timeoutMs: config.WEBHOOK_TIMEOUT_MS,
+    limits: slotLimits(config.WORKER_CONCURRENCY),
+    workerId,
+    logger,
+  });
+}
+
+interface ApiCore extends Core {
+  readonly jobs: CachedJobQueries;
+  readonly handlers: HandlerRegistry;
+}
+
+async function startApi(core: ApiCore): Promise<string> {
+  const { config, logger, releasers, database, store, handleJob, jobs, handlers } = core;
   const identity = createIdentity({
     database,
     accessKey: config.accessKey,
@@ -162,6 +203,10 @@ async function startApi(core: Core, handlers: HandlerRegistry): Promise<string> 
     handleJob,
     jobs,
     jobLogs: createJobLogQueries(database),
+    webhookLogs: createWebhookLogQueries(database),
+    webhookSecrets: createWebhookSecrets(database),
+    requestRedelivery: createRedelivery(store, createWebhookCommandHandler(store)),
+    checkWebhookUrl: (url) => urlProblem(url, config.WEBHOOK_ALLOW_PRIVATE_NETWORKS),
     checkPayload: (type, payload) => handlers.find(type)?.checkPayload(payload) ?? null,
     readiness: createReadiness({ database, store, projections: projections.map(({ name }) => name) }),
     logger,

@@ -51,6 +51,12 @@ const schema = z.object({
     .default(1),
   JOB_MAX_ATTEMPTS: wholeNumber(1, 100).default(3),
   JOB_BACKOFF_MS: wholeNumber(0, 3_600_000).default(1_000),
+  WEBHOOK_BACKOFF_MS: wholeNumber(0, 3_600_000).default(2_000),
+  WEBHOOK_TIMEOUT_MS: wholeNumber(1, 60_000).default(10_000),
+  WEBHOOK_ALLOW_PRIVATE_NETWORKS: z
+    .enum(['true', 'false'], 'must be true or false')
+    .default('false')
+    .transform((text) => text === 'true'),
   SHUTDOWN_GRACE_MS: wholeNumber(0, 25_000).default(500),
   RATE_LIMIT_JOBS_PER_MINUTE: wholeNumber(1, 1_000_000).default(10),
   RATE_LIMIT_AUTH_PER_MINUTE: wholeNumber(1, 1_000_000).default(20),
@@ -73,6 +79,8 @@ export type Settings = Omit<z.infer<typeof schema>, SecretName>;
 export interface Config extends Settings {
   readonly accessKey: KeyObject;
   readonly refreshKey: KeyObject;
+  /** The service-wide secret that webhooks are signed with. */
+  readonly webhookKey: KeyObject;
   /** What a handler's thread may see of the environment: everything but the service's own secrets and addresses. */
   readonly handlerEnv: Readonly<Record<string, string>>;
 }
@@ -101,6 +109,7 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env, dotenvPath = '.
     DATA_DIR: path.resolve(settings.DATA_DIR),
     accessKey: createSecretKey(secrets.JWT_ACCESS_SECRET, 'utf8'),
     refreshKey: createSecretKey(secrets.JWT_REFRESH_SECRET, 'utf8'),
+    webhookKey: createSecretKey(secrets.WEBHOOK_SECRET, 'utf8'),
     handlerEnv: handlerEnv(given),
   };
 }

@@ -72,14 +72,13 @@ function record(
   command: Extract<WebhookCommand, { type: 'RecordWebhookAttempt' }>,
   now: string,
 ): WebhookEvent[] {
-  const { type: _, backoffMs, ...data } = command;
-  const { jobId, round, attempt, success } = data;
+  const { jobId, round, url, body, attempt, statusCode, success, error, backoffMs } = command;
   const expected = webhook === null ? 1 : (webhook.next?.attempt ?? null);
   if (attempt !== expected) throw new StaleAttemptError(attempt, expected);
   const failures = attempt - (webhook?.seriesStart ?? 1) + 1;
   const attempted = (nextAttemptAt: string | null): WebhookEvent => ({
     type: 'WebhookAttempted',
-    data: { ...data, nextAttemptAt },
+    data: { jobId, round, url, body, attempt, statusCode, success, error, nextAttemptAt },
   });
   if (success) return [attempted(null)];
   if (failures >= WEBHOOK_ATTEMPTS) {

@@ -11,10 +11,16 @@ import type { RateLimitOptions } from './rate-limit.ts';
 import { requestContext } from './request-context.ts';
 import { authRoutes } from './routes/auth.ts';
 import { healthRoutes } from './routes/health.ts';
+import { jobWebhookRoutes } from './routes/job-webhooks.ts';
+import type { JobWebhookRouteOptions } from './routes/job-webhooks.ts';
 import { jobRoutes } from './routes/jobs.ts';
 import type { JobRouteOptions } from './routes/jobs.ts';
+import { webhookRoutes } from './routes/webhooks.ts';
+import type { WebhookRouteOptions } from './routes/webhooks.ts';
 
-export interface HttpAppOptions extends Omit<JobRouteOptions, 'requireUser' | 'json' | 'limits'> {
+type RouteOptions = JobRouteOptions & JobWebhookRouteOptions & WebhookRouteOptions;
+
+export interface HttpAppOptions extends Omit<RouteOptions, 'requireUser' | 'json' | 'limits'> {
   readonly identity: Identity;
   readonly readiness: () => Promise<Readiness>;
   readonly logger: Logger;
@@ -30,7 +36,7 @@ export function createHttpApp({
   logger,
   trustProxy,
   rateLimits,
-  ...jobOptions
+  ...routeOptions
 }: HttpAppOptions): Express {
   const app = express();
   app.disable('x-powered-by');
@@ -44,7 +50,9 @@ export function createHttpApp({
   const json = express.json({ limit: MAX_BODY_BYTES });
   const limits = createRateLimits(rateLimits);
   app.use('/api/auth', authRoutes({ identity, json, limits }));
-  app.use('/api/jobs', jobRoutes({ ...jobOptions, requireUser: requireUser(identity), json, limits }));
+  const shared = { ...routeOptions, requireUser: requireUser(identity), json, limits };
+  app.use('/api/jobs', jobRoutes(shared), jobWebhookRoutes(shared));
+  app.use('/api/webhooks', webhookRoutes(shared));
   app.use(healthRoutes(readiness));
   app.use(routeNotFound);
   app.use(errorHandler(logger));

@@ -23,6 +23,8 @@ export interface RateLimits {
   readonly submissions: RequestHandler;
   /** For a user's retries of ended jobs, behind `requireUser`. */
   readonly retries: RequestHandler;
+  /** For a user's webhooks that are to be sent again, behind `requireUser`. */
+  readonly redeliveries: RequestHandler;
   readonly registrations: RequestHandler;
   /** All logins from an address, whatever the account: to stand in front of the body parser. */
   readonly loginsOfAddress: RequestHandler;
@@ -97,6 +99,12 @@ export function createRateLimits({
       (limit) => `You can submit a maximum of ${limit} jobs`,
     ),
     retries: limiter('retries', jobsPerMinute, byUser, (limit) => `You can retry a maximum of ${limit} jobs`),
+    redeliveries: limiter(
+      'redeliveries',
+      jobsPerMinute,
+      byUser,
+      (limit) => `You can have a maximum of ${limit} webhooks sent again`,
+    ),
     registrations: limiter(
       'registrations',
       authPerMinute,

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import type { Bus } from '../bus.ts';
 import { loadTracedJob } from '../commands/handle-command.ts';
 import type { CommandContext, HandleJobCommand, TracedJob } from '../commands/handle-command.ts';
 import { JobAlreadyRunningError, JobNotDueError, StaleEntryError } from '../commands/job-decider.ts';
@@ -8,11 +9,13 @@ import type { EventStore } from '../events/event-store.ts';
 import type { Job } from '../events/job.ts';
 import type { Logger } from '../logger.ts';
 import type { Service } from '../service.ts';
+import { startCancelWatch } from './cancel-watch.ts';
 import { Execution, StoppedError } from './execution.ts';
 import type { HandlerRegistry } from './handler.ts';
 import { startHeartbeat } from './heartbeat.ts';
 import type { Heartbeat } from './heartbeat.ts';
 import { reportOutcome } from './report-outcome.ts';
+import type { WebhookSender } from './webhook-sender.ts';
 import type { WorkItem, WorkOutcome, WorkQueue } from './work-queue.ts';
 
 export interface RunnerOptions {
@@ -21,6 +24,9 @@ export interface RunnerOptions {
   readonly queue: WorkQueue;
   readonly commands: HandleJobCommand;
   readonly handlers: HandlerRegistry;
+  readonly webhooks: WebhookSender;
+  /** Brings word of cancel requests sooner than the next look for them. */
+  readonly bus?: Pick<Bus, 'subscribe'>;
   readonly logger: Logger;
   /** Unique to this process. */
   readonly workerId: string;
@@ -31,6 +37,8 @@ export interface RunnerOptions {
   readonly shutdownGraceMs: number;
   /** Milliseconds between two heartbeats, the same for all workers; see `heartbeat.ts`. */
   readonly beatMs?: number;
+  /** Milliseconds between two looks for cancelled jobs; see `cancel-watch.ts`. */
+  readonly lookForCancelsMs?: number;
   /** Until another look at a job that runs elsewhere, or whose handler only other workers have. Default: 2,000 and 1,000 ms. */
   readonly lookAgainMs?: { readonly running: number; readonly handler: number };
 }
@@ -60,6 +68,14 @@ export async function startRunner(options: RunnerOptions): Promise<Service> {
       stopAll(new StoppedError(HEARTBEAT_LOST));
     },
   });
+  const cancels = startCancelWatch({
+    store: options.store,
+    database,
+    executions,
+    bus: options.bus,
+    logger,
+    lookEveryMs: options.lookForCancelsMs,
+  });
   const runner = new Runner(options, heartbeat, executions);
   const consumer = queue.consume(concurrency, (item) => runner.process(item));
   logger.info({ workerId, concurrency, types: handlers.types }, 'Worker started');
@@ -69,12 +85,14 @@ export async function startRunner(options: RunnerOptions): Promise<Service> {
     runner.stopping = 'soon';
     const grace = setTimeout(() => {
       runner.stopping = 'now';
+      options.webhooks.interrupt();
       stopAll(new StoppedError(SHUTTING_DOWN));
     }, options.shutdownGraceMs);
     try {
       await consumer.stop();
     } finally {
       clearTimeout(grace);
+      await cancels.stop();
       await heartbeat.stop();
     }
   }
@@ -101,6 +119,7 @@ class Runner {
     if (this.stopping !== 'no') return again(0);
     // Others would take over at once what is started without a heartbeat.
     if (!this.#heartbeat.alive) return again(HEARTBEAT_LOST_MS);
+    if (item.kind === 'webhook') return this.#options.webhooks.deliver(item);
     const traced = await loadTracedJob(this.#options.store, item.jobId);
     if (traced === null) {
       this.#options.logger.warn(item, 'Dropped a queue entry of a job that does not exist');
@@ -111,8 +130,6 @@ class Runner {
         return this.#runJob(item, traced);
       case 'cancel-finisher':
         await this.#send(item.jobId, { type: 'FinishCancel', round: item.round }, this.#context(traced));
-        return done;
-      case 'webhook':
         return done;
       default:
         return item.kind satisfies never;
@@ -203,15 +220,7 @@ class Runner {
   }
 
   async #send(jobId: string, command: JobCommand, context: CommandContext, known?: Job): Promise<Job> {
-    const { job, events } = await this.#options.commands(jobId, command, context, known);
-    const { correlationId } = context;
-    for (const event of events) {
-      const { round, attempt, status } = job;
-      this.#options.logger.info(
-        { jobId, correlationId, event: event.type, round, attempt, status },
-        'Job event',
-      );
-    }
+    const { job } = await this.#options.commands(jobId, command, context, known);
     return job;
   }
 

@@ -2,19 +2,24 @@ import { createSecretKey, randomBytes, randomUUID } from 'node:crypto';
 import { pino } from 'pino';
 import { onTestFinished } from 'vitest';
 import { createJobCommandHandler } from '../../src/commands/handle-command.ts';
+import { createRedelivery, createWebhookCommandHandler } from '../../src/commands/webhook-commands.ts';
+import { urlProblem } from '../../src/egress/address-policy.ts';
 import { createHttpApp } from '../../src/http/app.ts';
 import type { HttpAppOptions } from '../../src/http/app.ts';
 import { startHttpServer } from '../../src/http/server.ts';
 import { createIdentityStore } from '../../src/identity/identity-store.ts';
 import { createIdentity } from '../../src/identity/identity.ts';
 import { newApiKey, sha256 } from '../../src/identity/tokens.ts';
+import { createWebhookSecrets } from '../../src/identity/webhook-secrets.ts';
+import { createMemoryJobCache } from '../../src/infrastructure/memory/job-cache.ts';
 import { createPostgresEventStore } from '../../src/infrastructure/postgres/event-store.ts';
-import { createJobLogQueries } from '../../src/queries/job-logs.ts';
-import { createJobQueries } from '../../src/queries/jobs.ts';
-import { createTestDatabase, silentLogger } from './database.ts';
-import { httpClient } from './http-client.ts';
 import { startCacheFollower } from '../../src/queries/cache-follower.ts';
 import { createCachedJobs } from '../../src/queries/cached-jobs.ts';
+import { createJobLogQueries } from '../../src/queries/job-logs.ts';
+import { createJobQueries } from '../../src/queries/jobs.ts';
+import { createWebhookLogQueries } from '../../src/queries/webhook-logs.ts';
+import { createTestDatabase, silentLogger } from './database.ts';
+import { httpClient } from './http-client.ts';
 import { passwords } from './passwords.ts';
 
 /**
@@ -36,11 +41,6 @@ export async function startApi(overrides: Partial<HttpAppOptions> = {}) {
   const handleElsewhere = createJobCommandHandler(store);
   const logLines: string[] = [];
   const logger = pino({ level: 'debug' }, { write: (line: string) => logLines.push(line) });
-  const app = createHttpApp({
-    identity,
-    handleJob,
-    jobs: cachedJobs.jobs,
-    jobLogs: createJobLogQueries(database),
   const cachedJobs = createCachedJobs({
     jobs: createJobQueries({ database, store }),
     cache: createMemoryJobCache(),
@@ -48,6 +48,15 @@ export async function startApi(overrides: Partial<HttpAppOptions> = {}) {
   });
   const follower = await startCacheFollower({ store, sink: cachedJobs, logger: silentLogger });
   const handleJob = cachedJobs.remembering(handleElsewhere);
+  const app = createHttpApp({
+    identity,
+    handleJob,
+    jobs: cachedJobs.jobs,
+    jobLogs: createJobLogQueries(database),
+    webhookLogs: createWebhookLogQueries(database),
+    webhookSecrets: createWebhookSecrets(database),
+    requestRedelivery: createRedelivery(store, createWebhookCommandHandler(store)),
+    checkWebhookUrl: (url) => urlProblem(url, false),
     checkPayload: () => null,
     readiness: () => Promise.resolve({ ready: true, parts: {} }),
     logger,
@@ -58,6 +67,7 @@ export async function startApi(overrides: Partial<HttpAppOptions> = {}) {
   const server = await startHttpServer({ app, host: '127.0.0.1', port: 0, logger, drainMs: 1_000 });
   onTestFinished(async () => {
     await server.stop();
+    await follower.stop();
     await store.close();
     await testDatabase.drop();
   });
@@ -67,7 +77,6 @@ export async function startApi(overrides: Partial<HttpAppOptions> = {}) {
   /** A user with an API key and no password, for tests that are not about logging in: those need a thread for the hash. */
   async function newUser() {
     const [id, token] = [randomUUID(), newApiKey()];
-    await follower.stop();
     const user = { id, email: `${id}@example.com`, passwordHash: '', createdAt: new Date() };
     await createIdentityStore(database).addUser(user, sha256(token));
     return { id, token };

@@ -5,19 +5,72 @@ import { payloadSchema } from '../json-payload.ts';
 const MAX_TYPE_LENGTH = 100;
 const MAX_URL_LENGTH = 2_048;
 
+const JOB_ENDS = ['DONE', 'FAILED', 'CANCELLED'] as const;
+const webhookEventsMessage = `webhookEvents must be a list of ${JOB_ENDS.join(', ')}`;
+const webhookEvents = z
+  .array(z.enum(JOB_ENDS, { error: webhookEventsMessage }), { error: webhookEventsMessage })
+  .max(JOB_ENDS.length, webhookEventsMessage)
+  .transform((ends) => JOB_ENDS.filter((end) => ends.includes(end)));
+
 const webhookUrl = z
   .string({ error: 'Invalid webhook URL' })
   .max(MAX_URL_LENGTH, { error: `Webhook URL must be at most ${MAX_URL_LENGTH} characters`, abort: true })
   .refine(isHttpUrl, 'Invalid webhook URL');
 
-export const newJobSchema = z.object({
-  type: z
-    .string({ error: 'Job type is required' })
-    .min(1, 'Job type is required')
-    .max(MAX_TYPE_LENGTH, `Job type must be at most ${MAX_TYPE_LENGTH} characters`)
-    .regex(/^[^\p{Cc}\p{Surrogate}]*$/u, 'Job type must not contain control characters'),
-  payload: payloadSchema,
-  webhookUrl: webhookUrl.nullish().transform((url) => url ?? null),
+/** A number in a body, null for one that is not given. */
+const integer = (name: string, least: number, most: number) => {
+  const error = `${name} must be a whole number from ${least} to ${most}`;
+  return z
+    .int({ error })
+    .min(least, error)
+    .max(most, error)
+    .nullish()
+    .transform((value) => value ?? null);
+};
+
+/** The longest an attempt may take: a day. */
+const MAX_TIMEOUT_MS = 86_400_000;
+/** The furthest ahead a job may be put: a year of 365 days. */
+const MAX_DELAY_MS = 31_536_000_000;
+
+const runAt = z.iso
+  .datetime({ offset: true, error: 'runAt must be a time such as 2026-05-19T10:00:00Z' })
+  .transform((text) => Date.parse(text))
+  .refine((time) => time <= Date.now() + MAX_DELAY_MS, 'runAt must be at most a year ahead')
+  .nullish()
+  .transform((time) => time ?? null);
+
+/** What a submission may say; fields it does not know are ignored. */
+export const newJobSchema = z
+  .object({
+    type: z
+      .string({ error: 'Job type is required' })
+      .min(1, 'Job type is required')
+      .max(MAX_TYPE_LENGTH, `Job type must be at most ${MAX_TYPE_LENGTH} characters`)
+      .regex(/^[^\p{Cc}\p{Surrogate}]*$/u, 'Job type must not contain control characters'),
+    payload: payloadSchema,
+    webhookUrl: webhookUrl.nullish().transform((url) => url ?? null),
+    /** The ends that `webhookUrl` is told of. */
+    webhookEvents: webhookEvents.nullish().transform((ends) => ends ?? (['DONE', 'FAILED'] as const)),
+    maxAttempts: integer('maxAttempts', 1, 100),
+    timeoutMs: integer('timeoutMs', 1, MAX_TIMEOUT_MS),
+    delayMs: integer('delayMs', 0, MAX_DELAY_MS),
+    runAt,
+  })
+  .refine(({ delayMs, runAt }) => delayMs === null || runAt === null, {
+    path: ['delayMs'],
+    error: 'Give delayMs or runAt, not both',
+  })
+  // A time that has passed means the same as none: at once.
+  .transform(({ delayMs, runAt, ...job }) => {
+    const now = Date.now();
+    const time = delayMs === null ? runAt : now + delayMs;
+    return { ...job, runAt: time !== null && time > now ? new Date(time).toISOString() : null };
+  });
+
+/** Of `DELETE`: `force` also reaches a running job. */
+export const cancelJobSchema = z.object({
+  force: z.enum(['true', 'false'], { error: 'force must be true or false' }).default('false'),
 });
 
 /** A whole number in a query. One that is given twice arrives as an array. */
@@ -44,6 +97,9 @@ export const getJobSchema = z.object({
 
 /** A log comes whole unless it is a long one. */
 export const jobLogsSchema = z.object({ page, limit: wholeNumber('limit', 1, 1_000).default(1_000) });
+
+/** Each entry holds what was sent, which may be a few hundred kilobytes. */
+export const webhookLogsSchema = z.object({ page, limit: wholeNumber('limit', 1, 100).default(100) });
 
 /** The string is kept as it was written, so what URL would silently mend or escape is refused. */
 function isHttpUrl(text: string): boolean {

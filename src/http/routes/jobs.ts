@@ -12,7 +12,7 @@ import { commandContext, userOf } from '../request-context.ts';
 import { sendPage, sendSuccess } from '../responses.ts';
 import { validate, ValidationError } from '../validation.ts';
 import type { FieldErrors } from '../validation.ts';
-import { getJobSchema, jobLogsSchema, listJobsSchema, newJobSchema } from './job-schemas.ts';
+import { cancelJobSchema, getJobSchema, jobLogsSchema, listJobsSchema, newJobSchema } from './job-schemas.ts';
 import { jobView } from './job-view.ts';
 
 export interface JobRouteOptions {
@@ -21,6 +21,8 @@ export interface JobRouteOptions {
   readonly jobLogs: JobLogQueries;
   /** What the handler of a job type says of a payload; null when it is fine, or the handler or its schema is not known here. */
   readonly checkPayload: (type: string, payload: JsonObject) => FieldErrors | null;
+  /** What is wrong with a URL as the destination of a webhook; null when nothing is. */
+  readonly checkWebhookUrl: (url: string) => string | null;
   readonly requireUser: RequestHandler;
   readonly limits: RateLimits;
   readonly json: RequestHandler;
@@ -28,7 +30,7 @@ export interface JobRouteOptions {
 
 /** `/api/jobs`: commands go to the event store, reads come from the read models. */
 export function jobRoutes(options: JobRouteOptions): Router {
-  const { handleJob, jobs, jobLogs, checkPayload, requireUser, json, limits } = options;
+  const { handleJob, jobs, jobLogs, checkPayload, checkWebhookUrl, requireUser, json, limits } = options;
   const router = Router();
   router.use((_req, res, next) => {
     res.set('Cache-Control', 'private, no-cache');
@@ -37,25 +39,17 @@ export function jobRoutes(options: JobRouteOptions): Router {
 
   // Who asks is settled first: a stranger's half megabyte is not even read.
   router.post('/', requireUser, limits.submissions, json, async (req, res) => {
-    const { type, payload, webhookUrl } = validate(newJobSchema, req.body);
+    const { type, ...submission } = validate(newJobSchema, req.body);
+    const { payload, webhookUrl } = submission;
+    const urlProblem = webhookUrl === null ? null : checkWebhookUrl(webhookUrl);
+    if (urlProblem !== null) throw new ValidationError({ webhookUrl: [urlProblem] });
     const problems = checkPayload(type, payload);
     if (problems !== null) throw new ValidationError(underPayload(problems));
     const jobId = uuidv7();
     const userId = userOf(res);
     const { job } = await handleJob(
       jobId,
-      {
-        type: 'CreateJob',
-        jobId,
-        userId,
-        jobType: type,
-        payload,
-        webhookUrl,
-        webhookEvents: ['DONE', 'FAILED'],
-        maxAttempts: null,
-        timeoutMs: null,
-        runAt: null,
-      },
+      { ...submission, type: 'CreateJob', jobId, userId, jobType: type },
       commandContext(res),
     );
     res.location(`/api/jobs/${jobId}`);
@@ -85,12 +79,22 @@ export function jobRoutes(options: JobRouteOptions): Router {
   });
 
   router.delete('/:id', requireUser, async (req, res) => {
+    const force = validate(cancelJobSchema, req.query).force === 'true';
     const ifRevisions = allowedRevisions(req);
-    const command = { type: 'CancelJob', userId: userOf(res), force: false, ifRevisions } as const;
+    const command = { type: 'CancelJob', userId: userOf(res), force, ifRevisions } as const;
     const { job } = await handleJob(jobIdOf(req), command, commandContext(res));
     setRevision(res, job);
-    const { id, status, updatedAt } = job;
-    sendSuccess(res, 'Job cancelled successfully', { id, status, updatedAt });
+    const { id, status, cancelRequested, updatedAt } = job;
+    if (cancelRequested) {
+      sendSuccess(res, 'Job cancellation requested', { id, status, cancelRequested, updatedAt });
+    } else sendSuccess(res, 'Job cancelled successfully', { id, status, updatedAt });
+  });
+
+  router.post('/:id/retry', requireUser, limits.retries, async (req, res) => {
+    const command = { type: 'RetryJob', userId: userOf(res), ifRevisions: allowedRevisions(req) } as const;
+    const { job } = await handleJob(jobIdOf(req), command, commandContext(res));
+    setRevision(res, job);
+    sendSuccess(res, 'Job submitted again', jobView(job));
   });
 
   router.get('/:id/logs', requireUser, async (req, res) => {
@@ -105,7 +109,7 @@ export function jobRoutes(options: JobRouteOptions): Router {
 }
 
 /** @throws JobNotFoundError for what cannot be a job's id */
-function jobIdOf(req: Request): string {
+export function jobIdOf(req: Request): string {
   const { id } = req.params;
   if (typeof id !== 'string' || !isUuid(id)) throw new JobNotFoundError();
   return id.toLowerCase();
