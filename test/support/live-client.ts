@@ -57,6 +57,13 @@ export class LiveClient {
     return this.message('subscribed', jobId);
   }
 
+  /** Breaks the connection without a goodbye. Nothing comes after it. */
+  async cut(): Promise<void> {
+    if (this.#closed) return;
+    this.#socket.terminate();
+    await once(this.#socket, 'close');
+  }
+
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#socket.close();

@@ -19,7 +19,6 @@ import { createMeter } from './meter.ts';
 import type { MeterOptions } from './meter.ts';
 import { CursorTooOldError } from './scan.ts';
 import type { Scan } from './scan.ts';
-import { SentRevisions } from './sent-revisions.ts';
 
 export interface LiveLimits {
   /** Jobs that one socket may follow by id. */
@@ -51,7 +50,8 @@ interface JobSubscription {
   readonly from: Position;
   /** Revisions up to this one need no sending any more. */
   last: number;
-  readonly sent: SentRevisions;
+  /** Revisions that this connection has been sent. */
+  readonly sent: Set<number>;
 }
 
 /** Jobs followed by scope alone whose sent revisions are remembered, should the client ask for one of them by id. */
@@ -80,7 +80,7 @@ export class LiveConnection implements LiveListener {
   readonly #jobs = new Map<string, JobSubscription>();
   /** Set while the client follows all its jobs: from which position on. */
   #all: { readonly after: Position } | null = null;
-  readonly #sentByScope = new LRUCache<string, SentRevisions>({ max: REMEMBERED_JOBS });
+  readonly #sentByScope = new LRUCache<string, Set<number>>({ max: REMEMBERED_JOBS });
 
   /** @param options the feed must have been joined for this connection, or be joined before anything is received */
   constructor(options: LiveConnectionOptions) {
@@ -235,7 +235,7 @@ export class LiveConnection implements LiveListener {
       const readable = (await queries.jobRevision(jobId)) ?? -1;
       this.#reply({ type: 'subscribed', jobId, status, revision });
       const after = sinceRevision ?? (before ? revision : beforeStatus(job));
-      const sent = before?.sent ?? this.#sentByScope.get(jobId) ?? new SentRevisions();
+      const sent = before?.sent ?? this.#sentByScope.get(jobId) ?? new Set<number>();
       await this.#backfill(jobId, after, readable, sent);
       this.#jobs.set(jobId, { from: this.#position, last: Math.max(after, readable), sent });
       subscribed = true;
@@ -246,7 +246,7 @@ export class LiveConnection implements LiveListener {
   }
 
   /** Sends what the read model has of a job's own stream, after one revision and up to another. */
-  async #backfill(jobId: string, after: number, upTo: number, sent: SentRevisions): Promise<void> {
+  async #backfill(jobId: string, after: number, upTo: number, sent: Set<number>): Promise<void> {
     const { store } = this.#options;
     if (upTo <= after) return;
     for await (const recorded of readStream(store, jobStream(jobId), after + 1, BACKFILL_PAGE)) {
@@ -254,9 +254,9 @@ export class LiveConnection implements LiveListener {
       const event = decodeEvent(recorded);
       if (!isLiveEvent(event) || sent.has(recorded.revision)) continue;
       const message = { ...liveMessage(event, recorded), cursor: encodeCursor(this.#position) };
+      sent.add(recorded.revision);
       await this.#socket.sendPaced(JSON.stringify(message));
     }
-    sent.addRange(after + 1, upTo);
   }
 
   /** Sends what has been waiting, and from then on everything as it comes. */
@@ -372,10 +372,10 @@ export class LiveConnection implements LiveListener {
     return item.text;
   }
 
-  #sentTo(jobId: string): SentRevisions {
+  #sentTo(jobId: string): Set<number> {
     const known = this.#jobs.get(jobId)?.sent ?? this.#sentByScope.get(jobId);
     if (known) return known;
-    const sent = new SentRevisions();
+    const sent = new Set<number>();
     this.#sentByScope.set(jobId, sent);
     return sent;
   }
