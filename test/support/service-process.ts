@@ -1,0 +1,77 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
+import { z } from 'zod';
+import type { ServiceSettings } from './service.ts';
+import { eventually } from './waiting.ts';
+
+const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
+/** How much of what a process says is kept, in characters. */
+const KEPT_OUTPUT = 20_000;
+
+const upLine = z.object({ roles: z.array(z.string()), url: z.string().optional() });
+
+export interface Exit {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+  /** Its last words, standard output and standard error together. */
+  readonly output: string;
+}
+
+/** The service as a process of its own, as `npm start` runs it. */
+export interface ServiceProcess {
+  readonly pid: number;
+  /** Resolves when it has ended, however that came. */
+  readonly ended: Promise<Exit>;
+  /** Resolves when it is up, with the address of its api (none without that role). @throws with its last words when it ends instead */
+  up(deadlineMs?: number): Promise<string | undefined>;
+  /** Sends the signal and waits for the end. Idempotent. */
+  end(signal: 'SIGTERM' | 'SIGKILL'): Promise<Exit>;
+}
+
+/**
+ * Spawns `src/main.ts` in an empty environment but for what a shell has, plus these settings.
+ * @param cwd where a `.env` file would be read
+ */
+export function spawnService(settings: ServiceSettings, cwd: string): ServiceProcess {
+  const { PATH, HOME, TMPDIR } = process.env;
+  const child = spawn(process.execPath, ['--import', import.meta.resolve('tsx'), MAIN], {
+    cwd,
+    env: {
+      ...(PATH !== undefined && { PATH }),
+      ...(HOME !== undefined && { HOME }),
+      ...(TMPDIR !== undefined && { TMPDIR }),
+      HOST: '127.0.0.1',
+      ...settings,
+    },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let output = '';
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.setEncoding('utf8').on('data', (text: string) => {
+      output = (output + text).slice(-KEPT_OUTPUT);
+    });
+  }
+  const ended = once(child, 'close').then(([code, signal]): Exit => {
+    return { code: code as number | null, signal: signal as NodeJS.Signals | null, output };
+  });
+  const hasEnded = (): boolean => child.exitCode !== null || child.signalCode !== null;
+
+  return {
+    pid: child.pid!,
+    ended,
+    up: (deadlineMs = 30_000) =>
+      eventually(() => {
+        if (hasEnded()) return { failed: output };
+        const line = output.split('\n').find((text) => text.includes(' is up"'));
+        return line === undefined ? null : upLine.parse(JSON.parse(line));
+      }, deadlineMs).then((line) => {
+        if ('failed' in line) throw new Error(`The service did not start:\n${line.failed}`);
+        return line.url;
+      }),
+    end: (signal) => {
+      if (!hasEnded()) child.kill(signal);
+      return ended;
+    },
+  };
+}
