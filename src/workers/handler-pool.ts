@@ -4,7 +4,7 @@ import { errorMessage } from '../errors.ts';
 import type { Json } from '../events/json.ts';
 import type { Logger } from '../logger.ts';
 import { workerThreadFile } from '../worker-thread-file.ts';
-import type { HandlerContext } from './handler.ts';
+import type { AttemptContext } from './handler.ts';
 import type { Abort, Report, ThreadOutcome, ThreadTask, ThrownError } from './handler-protocol.ts';
 
 export interface HandlerPoolOptions {
@@ -14,6 +14,8 @@ export interface HandlerPoolOptions {
   readonly env: Readonly<Record<string, string>>;
   /** Heap of one thread, in MiB; left to Node when not set. */
   readonly heapMb?: number | undefined;
+  /** Whether the handlers' requests may go to private networks. */
+  readonly allowPrivateNetworks: boolean;
   readonly logger: Logger;
 }
 
@@ -24,7 +26,7 @@ export interface HandlerPool {
    * @returns the result
    * @throws what the handler threw, the signal's reason, or an Error when the thread died
    */
-  run(module: string, payload: Readonly<Record<string, Json>>, ctx: HandlerContext): Promise<Json>;
+  run(module: string, payload: Readonly<Record<string, Json>>, ctx: AttemptContext): Promise<Json>;
   close(): Promise<void>;
 }
 
@@ -36,7 +38,8 @@ const MAKE_ROOM_MS = 10;
 /** Between the death of a thread and the start of another for what waits. */
 const REPLACE_THREAD_MS = 50;
 
-export function createHandlerPool({ threads, env, heapMb, logger }: HandlerPoolOptions): HandlerPool {
+export function createHandlerPool(options: HandlerPoolOptions): HandlerPool {
+  const { threads, env, heapMb, allowPrivateNetworks, logger } = options;
   const { filename, execArgv } = workerThreadFile('handler-thread', import.meta.url);
   const pool = new Piscina<ThreadTask | null, ThreadOutcome | null>({
     filename,
@@ -98,6 +101,7 @@ export function createHandlerPool({ threads, env, heapMb, logger }: HandlerPoolO
         payload,
         jobId: ctx.jobId,
         attempt: ctx.attempt,
+        allowPrivateNetworks,
         port: port2,
         untaken,
       };

@@ -9,6 +9,8 @@ export interface ThreadTask {
   readonly payload: Readonly<Record<string, Json>>;
   readonly jobId: string;
   readonly attempt: number;
+  /** Whether the handler's requests may go to private networks. */
+  readonly allowPrivateNetworks: boolean;
   /** Carries {@link Report}s up and {@link Abort}s down while the task runs. */
   readonly port: MessagePort;
   /** One cell: reports sent and not yet taken. */

@@ -3,6 +3,7 @@ import { inspect } from 'node:util';
 import { errorMessage } from '../errors.ts';
 import { checkedLogLine, checkedProgress, isRetryable, MAX_LOG_BYTES, NonRetryableError } from './handler.ts';
 import type { Handler, HandlerContext } from './handler.ts';
+import { createHandlerHttp } from './handler-http.ts';
 import { handlerOf } from './handler-module.ts';
 import { MAX_UNTAKEN_REPORTS } from './handler-protocol.ts';
 import type { Abort, Report, ThreadOutcome, ThreadTask, ThrownError } from './handler-protocol.ts';
@@ -31,6 +32,7 @@ export async function runTask(task: ThreadTask | null): Promise<ThreadOutcome | 
     jobId: task.jobId,
     attempt: task.attempt,
     signal: stop.signal,
+    http: createHandlerHttp(task.allowPrivateNetworks, stop.signal),
     log: (message) => report({ kind: 'log', message: checkedLogLine(message) }),
     progress: (percent, note) => report({ kind: 'progress', ...checkedProgress(percent, note) }),
   };

@@ -1,12 +1,13 @@
 import { inspect } from 'node:util';
+import type { RequestInit, Response } from 'undici';
 import { AppError } from '../errors.ts';
 import type { Json } from '../events/json.ts';
 
 /** Bytes of one log line, or of a progress note, as UTF-8. */
 export const MAX_LOG_BYTES = 8_192;
 
-/** What a running handler is given. */
-export interface HandlerContext {
+/** What the service passes on about an attempt. */
+export interface AttemptContext {
   readonly jobId: string;
   /** Counts from 1 in each round. */
   readonly attempt: number;
@@ -16,6 +17,20 @@ export interface HandlerContext {
   log(message: string): void;
   /** Reports progress. @param percent 0 to 100 @throws RangeError outside of that */
   progress(percent: number, note?: string): void;
+}
+
+/** The service's guarded way out, for requests to URLs that come from users. */
+export interface HandlerHttp {
+  /**
+   * Like the global `fetch`, to the public internet alone (everywhere with `WEBHOOK_ALLOW_PRIVATE_NETWORKS`), redirects
+   * included. Aborted with the attempt. @throws DestinationNotAllowedError
+   */
+  fetch(url: string | URL, init?: RequestInit): Promise<Response>;
+}
+
+/** What a running handler is given. */
+export interface HandlerContext extends AttemptContext {
+  readonly http: HandlerHttp;
 }
 
 /** What a handler's payload schema must be able to do. Every zod schema can; so can a hand-written object. */
@@ -114,7 +129,7 @@ export interface HandlerRegistry {
    * @throws what the handler threw (an `Error` with the same message, `retryable: false` kept), or the signal's reason
    * @throws NonRetryableError the payload does not fit the schema, or the result cannot be stored
    */
-  run(type: string, payload: Readonly<Record<string, Json>>, ctx: HandlerContext): Promise<Json>;
+  run(type: string, payload: Readonly<Record<string, Json>>, ctx: AttemptContext): Promise<Json>;
   /** Ends every thread; what still runs in one fails. Idempotent. */
   close(): Promise<void>;
 }

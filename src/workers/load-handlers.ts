@@ -1,6 +1,7 @@
 import path from 'node:path';
 import type { Json } from '../events/json.ts';
 import type { Logger } from '../logger.ts';
+import { createHandlerHttp } from './handler-http.ts';
 import { loadHandlerModules } from './handler-module.ts';
 import { createHandlerPool } from './handler-pool.ts';
 import { resultJson } from './handler-result.ts';
@@ -23,6 +24,8 @@ export interface HandlerRegistryOptions {
   readonly env: Readonly<Record<string, string>>;
   /** Heap of one thread, in MiB; left to Node when not set. */
   readonly threadHeapMb?: number | undefined;
+  /** Lets the handlers' `ctx.http` go to private networks. Default: false. */
+  readonly allowPrivateNetworks?: boolean;
   readonly logger: Logger;
 }
 
@@ -35,6 +38,7 @@ const builtIn = [sendEmail, generateReport, resizeImage] as const;
  */
 export async function createHandlerRegistry(options: HandlerRegistryOptions): Promise<HandlerRegistry> {
   const { handlersDir, timeScale, concurrency, env, threadHeapMb, logger } = options;
+  const { allowPrivateNetworks = false } = options;
   const work = simulateWork(timeScale);
   const handlers = new Map<string, Handler>();
   for (const create of builtIn) {
@@ -53,7 +57,13 @@ export async function createHandlerRegistry(options: HandlerRegistryOptions): Pr
     }
   }
   const infos = new Map([...handlers].map(([type, handler]) => [type, infoOf(handler)]));
-  const pool = createHandlerPool({ threads: concurrency, env, heapMb: threadHeapMb, logger });
+  const pool = createHandlerPool({
+    threads: concurrency,
+    env,
+    heapMb: threadHeapMb,
+    allowPrivateNetworks,
+    logger,
+  });
 
   return {
     types: [...handlers.keys()],
@@ -62,7 +72,9 @@ export async function createHandlerRegistry(options: HandlerRegistryOptions): Pr
       const module = modules.get(type);
       if (module !== undefined) return pool.run(module, payload, ctx);
       const { run } = handlers.get(type) ?? fallback;
-      return JSON.parse(resultJson(await run(payload, ctx))) as Json;
+      return JSON.parse(
+        resultJson(await run(payload, { ...ctx, http: createHandlerHttp(allowPrivateNetworks, ctx.signal) })),
+      ) as Json;
     },
     close: () => pool.close(),
   };

@@ -5,7 +5,7 @@ import { onTestFinished } from 'vitest';
 import { createLogger } from '../../src/logger.ts';
 import { createHandlerRegistry } from '../../src/workers/load-handlers.ts';
 import type { HandlerRegistryOptions } from '../../src/workers/load-handlers.ts';
-import type { HandlerContext, HandlerRegistry } from '../../src/workers/handler.ts';
+import type { AttemptContext, HandlerRegistry } from '../../src/workers/handler.ts';
 
 /** A folder with the given files, by name; gone after the test. */
 export async function handlersFolder(files: Readonly<Record<string, string>>): Promise<string> {
@@ -25,7 +25,7 @@ export async function testRegistry(options: Partial<HandlerRegistryOptions> = {}
   return registry;
 }
 
-export interface TestContext extends HandlerContext {
+export interface TestContext extends AttemptContext {
   /** What the handler reported, in order. */
   readonly reports: unknown[];
   abort(reason: Error): void;

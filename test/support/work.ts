@@ -11,7 +11,7 @@ import { createBullmqQueue } from '../../src/infrastructure/bullmq/bullmq-queue.
 import { createPostgresQueueBackend } from '../../src/infrastructure/bullmq/postgres-backend.ts';
 import { startDispatcher } from '../../src/workers/dispatcher.ts';
 import type { DispatcherOptions } from '../../src/workers/dispatcher.ts';
-import type { HandlerContext, HandlerInfo, HandlerRegistry } from '../../src/workers/handler.ts';
+import type { AttemptContext, HandlerInfo, HandlerRegistry } from '../../src/workers/handler.ts';
 import { startRunner } from '../../src/workers/runner.ts';
 import type { RunnerOptions } from '../../src/workers/runner.ts';
 import type { WebhookSender } from '../../src/workers/webhook-sender.ts';
@@ -21,7 +21,7 @@ import { USER } from './job-spec.ts';
 import { createTestStore } from './store.ts';
 
 export interface TestHandler extends Partial<HandlerInfo> {
-  run(payload: Readonly<Record<string, Json>>, ctx: HandlerContext): Promise<Json>;
+  run(payload: Readonly<Record<string, Json>>, ctx: AttemptContext): Promise<Json>;
 }
 
 /** Handlers by type; `default` runs what no other does and is not announced. */
