@@ -11,6 +11,7 @@ import { urlProblem } from './egress/address-policy.ts';
 import { createEgressClient } from './egress/egress-client.ts';
 import type { EventStore } from './events/event-store.ts';
 import { createHttpApp } from './http/app.ts';
+import { startLiveServer } from './http/live/live-server.ts';
 import { startHttpServer } from './http/server.ts';
 import { createIdentity } from './identity/identity.ts';
 import { createWebhookSecrets } from './identity/webhook-secrets.ts';
@@ -31,6 +32,7 @@ import { createCachedJobs } from './queries/cached-jobs.ts';
 import type { CachedJobQueries } from './queries/cached-jobs.ts';
 import { createJobLogQueries } from './queries/job-logs.ts';
 import { createJobQueries } from './queries/jobs.ts';
+import { createLiveQueries } from './queries/live.ts';
 import { createReadiness } from './queries/readiness.ts';
 import { createWebhookLogQueries } from './queries/webhook-logs.ts';
 import { Releasers } from './releasers.ts';
@@ -189,13 +191,14 @@ interface ApiCore extends Core {
 }
 
 async function startApi(core: ApiCore): Promise<string> {
-  const { config, logger, releasers, database, store, handleJob, jobs, handlers } = core;
+  const { config, logger, releasers, database, store, bus, handleJob, jobs, handlers } = core;
   const identity = createIdentity({
     database,
     accessKey: config.accessKey,
     refreshKey: config.refreshKey,
     accessExpiresIn: config.JWT_ACCESS_EXPIRES_IN,
     refreshExpiresIn: config.JWT_REFRESH_EXPIRES_IN,
+    sessionEnded: (sessionId) => bus.publish('session-ended', { sessionId }),
   });
   releasers.push('identity', () => identity.close());
   const app = createHttpApp({
@@ -218,6 +221,18 @@ async function startApi(core: ApiCore): Promise<string> {
   });
   const server = await startHttpServer({ app, host: config.HOST, port: config.PORT, logger });
   releasers.push('http server', () => server.stop());
+  const live = startLiveServer({
+    server: server.server,
+    store,
+    bus,
+    identity,
+    // Not the cached ones: a client resumes from what the stream has.
+    jobs: createJobQueries({ database, store }),
+    queries: createLiveQueries(database),
+    allowedOrigins: config.ALLOWED_ORIGINS,
+    logger,
+  });
+  releasers.push('live connections', () => live.stop());
   const host = ['0.0.0.0', '::'].includes(config.HOST) ? 'localhost' : config.HOST;
   return `http://${host}:${server.port}`;
 }

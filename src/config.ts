@@ -33,6 +33,21 @@ const roles = z.string().transform((text, context): Role[] => {
   return ROLES.filter((role) => names.includes(role));
 });
 
+const origins = z.string().transform((text, context): string[] => {
+  const given = text.split(',').map((origin) => origin.trim());
+  const wrong = given.filter((origin) => !isOrigin(origin));
+  if (wrong.length === 0) return given.map((origin) => new URL(origin).origin);
+  context.addIssue(`must be a comma-separated list such as https://app.example.com; not ${wrong.join(', ')}`);
+  return z.NEVER;
+});
+
+/** An http(s) address without a path: what a browser says of a page. */
+function isOrigin(text: string): boolean {
+  if (!URL.canParse(text)) return false;
+  const { protocol, href, origin } = new URL(text);
+  return /^https?:$/.test(protocol) && href === `${origin}/`;
+}
+
 const schema = z.object({
   NODE_ENV: z.enum(['development', 'production', 'test']).default('development'),
   PORT: wholeNumber(0, 65_535).default(3000),
@@ -61,6 +76,7 @@ const schema = z.object({
   RATE_LIMIT_JOBS_PER_MINUTE: wholeNumber(1, 1_000_000).default(10),
   RATE_LIMIT_AUTH_PER_MINUTE: wholeNumber(1, 1_000_000).default(20),
   TRUST_PROXY: wholeNumber(0, 10).default(0),
+  ALLOWED_ORIGINS: origins.default([]),
   LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']).default('info'),
   JWT_ACCESS_SECRET: secret,
   JWT_REFRESH_SECRET: secret,

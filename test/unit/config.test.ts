@@ -44,6 +44,14 @@ describe('loadConfig', () => {
     expect(load().DATABASE_URL).toBeUndefined();
   });
 
+  it('reads origins as browsers write them', () => {
+    const { ALLOWED_ORIGINS } = setup().load({
+      ALLOWED_ORIGINS: 'https://App.example.com:443/, http://localhost:5173',
+    });
+    expect(ALLOWED_ORIGINS).toEqual(['https://app.example.com', 'http://localhost:5173']);
+    expect(setup().load().ALLOWED_ORIGINS).toEqual([]);
+  });
+
   it.each([
     ['NODE_ENV', 'live'],
     ['PORT', '65536'],
@@ -51,6 +59,9 @@ describe('loadConfig', () => {
     ['PORT', '3000x'],
     ['DATABASE_URL', 'mysql://localhost/x'],
     ['DATABASE_URL', 'localhost'],
+    ['ALLOWED_ORIGINS', 'app.example.com'],
+    ['ALLOWED_ORIGINS', 'https://app.example.com/path'],
+    ['ALLOWED_ORIGINS', 'https://app.example.com,*'],
     ['ROLES', 'api,cook'],
     ['ROLES', ','],
     ['WORKER_CONCURRENCY', '0'],
