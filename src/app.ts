@@ -133,6 +133,7 @@ async function openHandlers({ config, logger, releasers }: Core): Promise<Handle
     timeScale: config.HANDLER_TIME_SCALE,
     concurrency: config.WORKER_CONCURRENCY,
     env: config.handlerEnv,
+    allowPrivateNetworks: config.WEBHOOK_ALLOW_PRIVATE_NETWORKS,
     logger,
   });
   releasers.push('handlers', () => handlers.close());

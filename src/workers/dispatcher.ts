@@ -1,5 +1,6 @@
 import { sleep } from '../abort.ts';
 import { errorMessage } from '../errors.ts';
+import type { HandleJobCommand } from '../commands/handle-command.ts';
 import type { Database, Queryable } from '../database.ts';
 import type { EventStore } from '../events/event-store.ts';
 import { JOB_PREFIX } from '../events/job.ts';
@@ -10,6 +11,7 @@ import type { Service } from '../service.ts';
 import { consume } from '../subscriptions/consumer.ts';
 import type { ConsumedEvent, Consumer } from '../subscriptions/consumer.ts';
 import { leadTogether, runAsLeader } from '../subscriptions/leadership.ts';
+import { finishCancels } from './cancel-finisher.ts';
 import { writeChanges } from './open-work.ts';
 import { reconcile } from './reconciler.ts';
 import { workChanges } from './work-changes.ts';
@@ -20,6 +22,7 @@ export interface DispatcherOptions {
   readonly store: EventStore;
   readonly database: Database;
   readonly queue: WorkQueue;
+  readonly commands: HandleJobCommand;
   readonly logger: Logger;
   readonly holder: string;
   /** Times of the reconciler, see there. */
@@ -38,6 +41,7 @@ export function startDispatcher(options: DispatcherOptions): Service {
         (leading) =>
           consume(dispatcherConsumer({ ...options, signal: leading }), { ...options, signal: leading }),
         (leading) => reconcile({ ...options, signal: leading }),
+        (leading) => finishCancels({ ...options, signal: leading }),
       ]),
     ),
   );

@@ -33,11 +33,16 @@ const MAX_ERROR_LENGTH = 2_000;
 
 /** One run of a job's handler, from its payload to its outcome. */
 export class Execution {
+  readonly id: string;
+  /** As its start left it. */
+  readonly job: Job;
   readonly #options: ExecutionOptions;
   readonly #abort = new AbortController();
 
   constructor(options: ExecutionOptions) {
     this.#options = options;
+    this.id = options.executionId;
+    this.job = options.job;
   }
 
   /** Asks the handler to stop; what `run` resolves with says so. */

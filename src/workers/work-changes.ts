@@ -7,8 +7,11 @@ import type { WorkChanges } from './open-work.ts';
 import { workId } from './work-queue.ts';
 import type { WorkEntry, WorkItem } from './work-queue.ts';
 
-/** How long a running handler has to obey a cancel request before its job is cancelled without it. */
-const CANCEL_GRACE_MS = 10_000;
+/**
+ * How long a running handler has to obey a cancel request before its job is cancelled without it. A job that is asked to stop has
+ * ended after 10 s: the rest is for the worker's heartbeat, which brings it the request after 2 s at the latest, and for the finisher.
+ */
+const CANCEL_GRACE_MS = 8_000;
 
 /** What events mean for the work that is still to be done. Pure. */
 export function workChanges(events: readonly ConsumedEvent[]): WorkChanges {

@@ -102,7 +102,7 @@ describe('the dispatcher', () => {
     expect(await openWork()).toEqual([workId(item(later)), workId(item(failing, 1, 2))].sort());
   });
 
-  it('queues a finisher for a cancel request, 10 s later', async () => {
+  it('queues a finisher for a cancel request, 8 s later', async () => {
     const { dispatch, queue, entries, store, submit, send } = await setup();
     dispatch({ queue, intervalMs: NEVER });
     const jobId = await submit('other');
@@ -111,7 +111,7 @@ describe('the dispatcher', () => {
     const id = workId({ kind: 'cancel-finisher', jobId, round: 1, attempt: 1 });
     const { dueAt } = await eventually(() => entries.get(id));
     const requested = (await store.read(jobStream(jobId))).at(-1)!;
-    expect(dueAt.getTime() - Date.parse(requested.metadata.occurredAt)).toBe(10_000);
+    expect(dueAt.getTime() - Date.parse(requested.metadata.occurredAt)).toBe(8_000);
   });
 
   it('queues nothing of what was over before it came to it', async () => {

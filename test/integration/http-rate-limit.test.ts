@@ -146,6 +146,19 @@ test('refreshing and logging out have room, and a bound', async () => {
   expect(tries).toEqual([401, 200, 401, 200, 401, 429]);
 });
 
+test('retries have a limit of their own', async () => {
+  const api = await startLimited(1, 20);
+  const { token } = await api.newUser();
+  const { body } = await api.call('POST', '/api/jobs', { token, body: job });
+  const { id } = body.data as { id: string };
+  await api.call('DELETE', `/api/jobs/${id}`, { token });
+  const retry = () => api.call('POST', `/api/jobs/${id}/retry`, { token });
+  expect((await retry()).status).toBe(200);
+  const refused = await retry();
+  expect(refused.status).toBe(429);
+  expect(refused.body.message).toMatch(/^Too many requests\. You can retry a maximum of 1 jobs per minute\./);
+});
+
 test('a minute later the user is let in again', async () => {
   const hits = new Map<string, { totalHits: number; resetTime: Date }>();
   const windowMs = 300;

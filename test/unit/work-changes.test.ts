@@ -56,8 +56,8 @@ describe('workChanges', () => {
     expect(changesOf(event)).toEqual({ opened: [], closed: [job(1, 2)] });
   });
 
-  it('opens a finisher 10 s after a cancel request, and closes it with the job', () => {
-    const dueAt = '2026-05-19T10:00:10.000Z';
+  it('opens a finisher 8 s after a cancel request, and closes it with the job', () => {
+    const dueAt = '2026-05-19T10:00:08.000Z';
     expect(changesOf(events.cancelRequested(1))).toEqual({
       opened: [{ ...finisher, ...at(dueAt) }],
       closed: [],
