@@ -57,6 +57,15 @@ export class LiveClient {
     return this.message('subscribed', jobId);
   }
 
+  /** Stops reading. */
+  pause(): void {
+    this.#socket.pause();
+  }
+
+  resume(): void {
+    this.#socket.resume();
+  }
+
   /** Breaks the connection without a goodbye. Nothing comes after it. */
   async cut(): Promise<void> {
     if (this.#closed) return;
