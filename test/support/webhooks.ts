@@ -23,8 +23,9 @@ export const SERVICE_SECRET = 'the secret of the whole service';
 
 /** An event store with users, ended jobs, and what delivers their webhooks; ended with the test. */
 export async function createWebhookWorkplace() {
-  const { database, store, drop } = await createTestStore();
-  onTestFinished(drop);
+  const test = await createTestStore();
+  const { database, store } = test;
+  onTestFinished(() => test.drop());
   const handleJob = createJobCommandHandler(store);
   const handleWebhook = createWebhookCommandHandler(store);
   const secrets = createWebhookSecrets(database);

@@ -37,6 +37,9 @@ describe('loadConfig', () => {
       HANDLER_TIME_SCALE: 1,
       JOB_MAX_ATTEMPTS: 3,
       JOB_BACKOFF_MS: 1_000,
+      WEBHOOK_BACKOFF_MS: 2_000,
+      WEBHOOK_TIMEOUT_MS: 10_000,
+      WEBHOOK_ALLOW_PRIVATE_NETWORKS: false,
       JWT_ACCESS_EXPIRES_IN: '15m',
       JWT_REFRESH_EXPIRES_IN: '7d',
       LOG_LEVEL: 'info',
@@ -69,6 +72,9 @@ describe('loadConfig', () => {
     ['HANDLER_TIME_SCALE', '9'.repeat(400)],
     ['JOB_MAX_ATTEMPTS', '0'],
     ['JOB_BACKOFF_MS', '1.5'],
+    ['WEBHOOK_BACKOFF_MS', '-1'],
+    ['WEBHOOK_TIMEOUT_MS', '0'],
+    ['WEBHOOK_ALLOW_PRIVATE_NETWORKS', 'yes'],
     ['TRUST_PROXY', 'true'],
     ['LOG_LEVEL', 'loud'],
     ['JWT_ACCESS_EXPIRES_IN', 'soon'],
@@ -112,9 +118,10 @@ describe('loadConfig', () => {
 describe('secrets in production', () => {
   it('are taken as given, and nothing is written', () => {
     const { load, dataDir } = setup();
-    const { accessKey, refreshKey } = load(productionSecrets);
+    const { accessKey, refreshKey, webhookKey } = load(productionSecrets);
     expect(accessKey.export().toString()).toBe(secret('a'));
     expect(refreshKey.export().toString()).toBe(secret('b'));
+    expect(webhookKey.export().toString()).toBe(secret('c'));
     expect(() => statSync(dataDir)).toThrow('ENOENT');
   });
 
