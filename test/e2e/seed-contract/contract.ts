@@ -49,9 +49,16 @@ export const EMAIL_JOB = {
   },
 };
 
+/** Services of this test file, by deployment and settings: sections that want the same share one. */
+const services = new Map<string, Promise<Service>>();
+
+afterAll(async () => {
+  await Promise.all([...services.values()].map(async (service) => (await service).stop()));
+});
+
 /**
- * Declares the tests of one section of the document, for each deployment, against a service of their own.
- * @param settings of that service
+ * Declares the tests of one section of the document, for each deployment.
+ * @param settings of the service that they need
  */
 export function describeContract(
   section: string,
@@ -63,7 +70,6 @@ export function describeContract(
     describe(all.length > 1 ? `${section} (${deployment.name})` : section, () => {
       const contract = new Contract(deployment, settings);
       beforeAll(() => contract.start());
-      afterAll(() => contract.stop());
       define(contract);
     });
   }
@@ -86,11 +92,10 @@ export class Contract {
   }
 
   async start(): Promise<void> {
-    this.#service = await this.#deployment.start(this.#settings);
-  }
-
-  async stop(): Promise<void> {
-    await this.#service?.stop();
+    const key = JSON.stringify([this.#deployment.name, this.#settings]);
+    const service = services.get(key) ?? this.#deployment.start(this.#settings);
+    services.set(key, service);
+    this.#service = await service;
   }
 
   get service(): Service {

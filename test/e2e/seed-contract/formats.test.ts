@@ -72,16 +72,24 @@ describeContract('HTTP Status Codes', (contract) => {
   });
 });
 
-describeContract('HTTP Status Codes › 500', (contract) => {
-  contract.special('Internal server error: in the error format, and without detail', async () => {
-    const { accessToken } = await contract.newUser();
-    const client = new pg.Client({ connectionString: contract.service.databaseUrl! });
-    await client.connect();
-    try {
-      await client.query('ALTER TABLE jobs RENAME TO jobs_elsewhere');
-      expectError(await contract.call('GET', '/jobs', { token: accessToken }), 500, 'Internal server error');
-    } finally {
-      await client.query('ALTER TABLE jobs_elsewhere RENAME TO jobs').finally(() => client.end());
-    }
-  });
-});
+describeContract(
+  'HTTP Status Codes › 500',
+  (contract) => {
+    contract.special('Internal server error: in the error format, and without detail', async () => {
+      const { accessToken } = await contract.newUser();
+      const client = new pg.Client({ connectionString: contract.service.databaseUrl! });
+      await client.connect();
+      try {
+        await client.query('ALTER TABLE jobs RENAME TO jobs_elsewhere');
+        expectError(
+          await contract.call('GET', '/jobs', { token: accessToken }),
+          500,
+          'Internal server error',
+        );
+      } finally {
+        await client.query('ALTER TABLE jobs_elsewhere RENAME TO jobs').finally(() => client.end());
+      }
+    });
+  },
+  { APP_NAME: 'A service of its own, to be broken' },
+);
