@@ -13,9 +13,10 @@ export class InvalidCredentialsError extends AppError {
   }
 }
 
+/** In the words of the documented contract, which has one answer for a token that is missing, wrong or expired. */
 export class InvalidAccessTokenError extends AppError {
   constructor() {
-    super('INVALID_ACCESS_TOKEN', 'Invalid or expired access token');
+    super('INVALID_ACCESS_TOKEN', 'Access token required');
   }
 }
 
