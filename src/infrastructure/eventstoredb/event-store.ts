@@ -1,0 +1,48 @@
+import type { EventStore } from '../../events/event-store.ts';
+import type { Logger } from '../../logger.ts';
+import { closeClient, createClient } from './client.ts';
+import { createAppender } from './event-store-appender.ts';
+import { readHead, readStreamPage } from './event-store-reads.ts';
+import { subscribeToLog } from './event-store-subscription.ts';
+
+export interface EventStoreDbEventStoreOptions {
+  /**
+   * `esdb://`, `esdb+discover://`, or the same with `kurrentdb`: nodes, TLS and credentials. The user must be allowed to
+   * read `$all`.
+   */
+  readonly url: string;
+  readonly logger: Logger;
+  /** Milliseconds for which an append whose outcome is unknown is tried again; default 8 s. */
+  readonly patience?: number;
+}
+
+/**
+ * The event store in EventStoreDB or KurrentDB. Opens no connection before it is used.
+ * @throws StartupError the url is no connection string
+ */
+export function createEventStoreDbEventStore(options: EventStoreDbEventStoreOptions): EventStore {
+  const { url, logger, ...timing } = options;
+  const client = createClient(url, logger);
+  // A dropped subscription makes the client close its connection; appends and reads shall not notice.
+  const feeding = createClient(url, logger);
+  const appender = createAppender({ client, logger, ...timing });
+  const closing = new AbortController();
+  let closed: Promise<void> | null = null;
+  return {
+    append: (stream, events, { expected }) => appender.append(stream, events, expected),
+    read: (stream, page) => readStreamPage(client, stream, page),
+    subscribe(wanted) {
+      const signal = AbortSignal.any([wanted.signal, closing.signal]);
+      return subscribeToLog({ feeding, reading: client, logger }, { ...wanted, signal });
+    },
+    head: () => readHead(client),
+    close() {
+      return (closed ??= (async () => {
+        closing.abort();
+        await appender.close();
+        await closeClient(feeding);
+        await closeClient(client);
+      })());
+    },
+  };
+}
