@@ -21,7 +21,7 @@ module.exports = {
     {
       name: 'only-the-composition-root-knows-adapters',
       severity: 'error',
-      from: { path: '^src/', pathNot: '^src/(infrastructure/|app\\.ts$|composition/)' },
+      from: { path: '^src/', pathNot: '^src/(infrastructure|composition)/' },
       to: { path: '^src/infrastructure/' },
     },
     {

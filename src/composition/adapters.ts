@@ -1,0 +1,63 @@
+import type { Bus } from '../bus.ts';
+import type { JobCache } from '../cache.ts';
+import type { Config } from '../config.ts';
+import type { EventStore } from '../events/event-store.ts';
+import { createBullmqQueue } from '../infrastructure/bullmq/bullmq-queue.ts';
+import { createPostgresQueueBackend } from '../infrastructure/bullmq/postgres-backend.ts';
+import { openEmbeddedPostgres } from '../infrastructure/embedded/embedded-postgres.ts';
+import { createMemoryJobCache } from '../infrastructure/memory/job-cache.ts';
+import { createDatabase } from '../infrastructure/postgres/database.ts';
+import type { PostgresDatabase } from '../infrastructure/postgres/database.ts';
+import { createPostgresEventStore } from '../infrastructure/postgres/event-store.ts';
+import { migrate } from '../infrastructure/postgres/migrate.ts';
+import { createNotifyBus } from '../infrastructure/postgres/notify-bus.ts';
+import type { Logger } from '../logger.ts';
+import type { Releasers } from '../releasers.ts';
+import type { WorkQueue } from '../workers/work-queue.ts';
+
+/** The ports of this process, each with the adapter that the configuration asks for. */
+export interface Adapters {
+  readonly database: PostgresDatabase;
+  readonly store: EventStore;
+  readonly bus: Bus;
+  /** A cache of this process's own: only for those who read. */
+  readonly openCache: () => JobCache;
+  /** The queue's connections are only for those who fill it or take from it. */
+  readonly openQueue: () => Promise<WorkQueue>;
+}
+
+/** Most connections of the pool that statements of every kind share. */
+const POOL_SIZE = 10;
+
+/**
+ * Opens what every role needs. Postgres is embedded, unless `DATABASE_URL` names one, and is brought to this build's schema.
+ * @throws StartupError naming the part that cannot be had
+ */
+export async function openAdapters(config: Config, logger: Logger, releasers: Releasers): Promise<Adapters> {
+  const url = config.DATABASE_URL ?? (await openEmbedded(config, logger, releasers));
+  await migrate(url, { logger });
+  const applicationName = `asyncly ${config.ROLES.join(',')}`;
+  const database = createDatabase({ url, max: POOL_SIZE, applicationName, logger });
+  releasers.push('postgres connections', () => database.close());
+  const store = createPostgresEventStore({ url, database, logger });
+  releasers.push('event store', () => store.close());
+  const bus = createNotifyBus({ url, logger });
+  releasers.push('bus', () => bus.close());
+  return {
+    database,
+    store,
+    bus,
+    openCache: () => createMemoryJobCache(),
+    async openQueue() {
+      const queue = createBullmqQueue(await createPostgresQueueBackend(url, database), logger);
+      releasers.push('queue', () => queue.close());
+      return queue;
+    },
+  };
+}
+
+async function openEmbedded(config: Config, logger: Logger, releasers: Releasers): Promise<string> {
+  const postgres = await openEmbeddedPostgres({ dataDir: config.DATA_DIR, roles: config.ROLES, logger });
+  releasers.push('embedded postgres', () => postgres.stop());
+  return postgres.url;
+}
