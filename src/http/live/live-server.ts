@@ -1,5 +1,4 @@
 import { randomUUID } from 'node:crypto';
-import { STATUS_CODES } from 'node:http';
 import type { IncomingMessage, Server } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { WebSocketServer } from 'ws';
@@ -20,6 +19,7 @@ import type { LiveLimits } from './live-connection.ts';
 import { createLiveFeed } from './live-feed.ts';
 import { createLiveSocket } from './live-socket.ts';
 import type { LiveSocket } from './live-socket.ts';
+import { answer, serveWithoutUpgrade } from './raw-http.ts';
 import { createScanner } from './scan.ts';
 import { credentialOf, isOriginAllowed, isWebSocketUpgrade, SUBPROTOCOL } from './upgrade-request.ts';
 
@@ -287,28 +287,4 @@ function closeAt(time: number, socket: LiveSocket): { cancel: () => void } {
   // Not within the call: the socket is still being set up.
   timer = setTimeout(wait, 0);
   return { cancel: () => clearTimeout(timer) };
-}
-
-function answer(socket: Duplex, status: number): void {
-  const body = JSON.stringify({ success: false, message: STATUS_CODES[status] });
-  socket.once('finish', () => socket.destroy());
-  socket.end(
-    `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nConnection: close\r\nContent-Type: application/json\r\n` +
-      `Content-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
-  );
-}
-
-/**
- * A server that takes upgrades is handed every request that offers one, to HTTP/2 as well, which some clients do by
- * default and which may be ignored (RFC 9110, section 7.8): the request goes back to the server without the offer.
- */
-function serveWithoutUpgrade(server: Server, req: IncomingMessage, socket: Duplex, head: Buffer): void {
-  const offered = ['connection', 'upgrade', 'http2-settings'];
-  let text = `${req.method} ${req.url} HTTP/1.1\r\n`;
-  for (let i = 0; i < req.rawHeaders.length; i += 2) {
-    const name = req.rawHeaders[i] ?? '';
-    if (!offered.includes(name.toLowerCase())) text += `${name}: ${req.rawHeaders[i + 1]}\r\n`;
-  }
-  socket.unshift(Buffer.concat([Buffer.from(`${text}\r\n`, 'latin1'), head]));
-  server.emit('connection', socket);
 }

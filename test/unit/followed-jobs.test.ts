@@ -1,0 +1,80 @@
+import { expect, test } from 'vitest';
+import { FollowedJobs, MissedEventError } from '../../src/http/live/followed-jobs.ts';
+import type { LiveItem } from '../../src/http/live/live-feed.ts';
+
+const at = (position: number, revision: number, kind: 'job' | 'log' = 'job', jobId = 'a'): LiveItem => ({
+  jobId,
+  position: BigInt(position),
+  kind,
+  revision,
+  text: '',
+});
+
+function following({ last = 0, from = 10 } = {}): FollowedJobs {
+  const followed = new FollowedJobs();
+  followed.follow('a', { from: BigInt(from), last, sent: followed.sent('a') });
+  return followed;
+}
+
+test('by id, each revision after the wanted one is taken once', () => {
+  const followed = following({ last: 1 });
+  expect([at(11, 1), at(12, 2), at(12, 2), at(13, 3)].map((item) => followed.take(item))).toEqual([
+    false,
+    true,
+    false,
+    true,
+  ]);
+  expect(followed.take(at(14, 0, 'log'))).toBe(true);
+  expect(followed.take(at(15, 0, 'job', 'b'))).toBe(false);
+});
+
+test('a revision that follows none is an error', () => {
+  expect(() => following({ last: 1 }).take(at(12, 3))).toThrow(MissedEventError);
+});
+
+test('by scope, everything after the position is taken', () => {
+  const followed = new FollowedJobs();
+  followed.followAll(10n);
+  expect(followed.take(at(10, 1))).toBe(false);
+  expect(followed.take(at(11, 2))).toBe(true);
+  expect(followed.take(at(12, 0, 'log'))).toBe(true);
+  followed.leaveAll();
+  expect(followed.take(at(13, 3))).toBe(false);
+});
+
+test('a subscription by id keeps nothing from who follows everything', () => {
+  const followed = new FollowedJobs();
+  followed.followAll(10n);
+  expect(followed.take(at(11, 0))).toBe(true);
+  // The job is at revision 2 already, and the feed has yet to come to it.
+  followed.follow('a', { from: 11n, last: 2, sent: followed.sent('a') });
+  expect([at(12, 1), at(13, 2), at(14, 3)].map((item) => followed.take(item))).toEqual([true, true, true]);
+  followed.leave('a');
+  expect(followed.sent('a')).toEqual(new Set([0, 1, 2, 3]));
+});
+
+test('a scan finds only what the client has not had', () => {
+  const followed = following({ last: 1, from: 10 });
+  followed.take(at(12, 2));
+  followed.take(at(13, 0, 'log'));
+  followed.followAll(5n);
+  const found = [
+    at(6, 0),
+    at(7, 1),
+    at(8, 0, 'log'),
+    at(12, 2),
+    at(13, 1, 'log'),
+    at(21, 3),
+    at(22, 2, 'log'),
+  ];
+  expect(found.map((item) => followed.takeInScan(item, 20n))).toEqual([
+    true,
+    true,
+    true,
+    false,
+    false,
+    true,
+    true,
+  ]);
+  expect(followed.take(at(23, 4))).toBe(true);
+});
