@@ -16,7 +16,7 @@ import type { ServiceSettings } from '../support/service.ts';
 import { eventually } from '../support/waiting.ts';
 
 /** A machine that does other things as well starts a process and a Postgres slowly. */
-const TEST_TIMEOUT_MS = 120_000;
+const TEST_TIMEOUT_MS = 240_000;
 
 /** A home for one service: its folder, and processes that end with the test. */
 async function newHome() {
@@ -131,14 +131,14 @@ test(
     for (let batch = 0; batch < 10; batch++) {
       await Promise.all(Array.from({ length: 20 }, (_, n) => submit('anything', { n: batch * 20 + n })));
     }
-    await eventually(async () => (await total(url, 'DONE')) >= 20, 30_000);
+    await eventually(async () => (await total(url, 'DONE')) >= 20, 60_000);
     await first.end('SIGKILL');
 
     const again = (await start(settings).up())!;
     const before = endsPerJob(await storedEvents(dataDir));
     expect(before).toHaveLength(200);
     expect(before.filter((ends) => ends === 0).length).toBeGreaterThan(0);
-    await eventually(async () => (await total(again, 'DONE')) === 200, 60_000);
+    await eventually(async () => (await total(again, 'DONE')) === 200, 90_000);
     expect(endsPerJob(await storedEvents(dataDir))).toEqual(Array<number>(200).fill(1));
   },
 );
@@ -162,7 +162,7 @@ test(
 
     const killed = await worker();
     const { id } = await client.submit('hold', { file });
-    await eventually(async () => (await client.job(id))['status'] === 'PROCESSING', 20_000);
+    await eventually(async () => (await client.job(id))['status'] === 'PROCESSING', 40_000);
     await killed.end('SIGKILL');
     const successor = await worker();
     await eventually(async () => {
@@ -175,7 +175,7 @@ test(
     expect(await client.job(id)).toMatchObject({ status: 'PENDING', attempt: 1 });
 
     await worker();
-    await eventually(async () => (await client.job(id))['status'] === 'PROCESSING', 20_000);
+    await eventually(async () => (await client.job(id))['status'] === 'PROCESSING', 40_000);
     await rm(file);
     await eventually(async () => (await client.job(id))['status'] === 'DONE', 20_000);
     expect(await client.job(id)).toMatchObject({ attempt: 1, result: { held: true } });

@@ -60,11 +60,12 @@ export function spawnService(settings: ServiceSettings, cwd: string): ServicePro
   return {
     pid: child.pid!,
     ended,
-    up: (deadlineMs = 30_000) =>
+    up: (deadlineMs = 60_000) =>
       eventually(() => {
         if (hasEnded()) return { failed: output };
         const line = output.split('\n').find((text) => text.includes(' is up"'));
-        return line === undefined ? null : upLine.parse(JSON.parse(line));
+        if (line === undefined) throw new Error(`The service is not up yet. It said:\n${output}`);
+        return upLine.parse(JSON.parse(line));
       }, deadlineMs).then((line) => {
         if ('failed' in line) throw new Error(`The service did not start:\n${line.failed}`);
         return line.url;
