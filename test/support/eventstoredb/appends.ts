@@ -88,7 +88,7 @@ export function batchAppendHandler(state: ServerState): StreamsServer['batchAppe
       pending.delete(id);
       const { stream, expected, events } = write;
       void state.carryOut(stream, () => state.log.append(stream, expected, events), {
-        fail: (error) => call.destroy(error),
+        fail: (error) => call.emit('error', error),
         answer(outcome) {
           const answer = new streams.BatchAppendResp()
             .setCorrelationId(correlation)

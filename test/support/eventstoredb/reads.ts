@@ -22,14 +22,14 @@ export function readHandler(state: ServerState): StreamsServer['read'] {
     }
     const work = subscribes ? subscribe(state, call, options) : read(state, call, options);
     work.catch((error: unknown) => {
-      if (!call.cancelled) call.destroy(error as Error);
+      if (!call.cancelled) call.emit('error', error);
     });
   };
 }
 
 function fail(call: ReadCall, fault: ReadFault, port: number): void {
   if (fault === 'clean-end') call.end();
-  else if (fault !== 'stall') call.destroy(fault === 'unavailable' ? unavailable() : notLeader(port));
+  else if (fault !== 'stall') call.emit('error', fault === 'unavailable' ? unavailable() : notLeader(port));
 }
 
 async function read(state: ServerState, call: ReadCall, options: ReadReq.Options): Promise<void> {
@@ -98,7 +98,7 @@ async function subscribe(state: ServerState, call: ReadCall, options: ReadReq.Op
   const ended = new Promise<void>((resolve) => {
     cut = (how) => {
       if (how === 'clean-end') call.end();
-      else call.destroy(unavailable());
+      else call.emit('error', unavailable());
       resolve();
     };
     call.on('cancelled', resolve);
