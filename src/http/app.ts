@@ -5,7 +5,8 @@ import type { Identity } from '../identity/identity.ts';
 import type { Logger } from '../logger.ts';
 import type { Readiness } from '../queries/readiness.ts';
 import { requireUser } from './auth.ts';
-import { errorHandler, MAX_BODY_BYTES, routeNotFound } from './errors.ts';
+import { errorHandler, routeNotFound } from './errors.ts';
+import { jsonBody } from './json-body.ts';
 import { createRateLimits } from './rate-limit.ts';
 import type { RateLimitOptions } from './rate-limit.ts';
 import { requestContext } from './request-context.ts';
@@ -47,7 +48,7 @@ export function createHttpApp({
 
   app.use(requestContext(logger));
   app.use(helmet());
-  const json = express.json({ limit: MAX_BODY_BYTES });
+  const json = jsonBody();
   const limits = createRateLimits(rateLimits);
   app.use('/api/auth', authRoutes({ identity, json, limits }));
   const shared = { ...routeOptions, requireUser: requireUser(identity), json, limits };

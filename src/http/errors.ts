@@ -2,12 +2,10 @@ import { STATUS_CODES } from 'node:http';
 import type { ErrorRequestHandler, RequestHandler, Response } from 'express';
 import { AppError } from '../errors.ts';
 import type { Logger } from '../logger.ts';
+import { MAX_BODY_BYTES, UNSUPPORTED_MEDIA_TYPE } from './json-body.ts';
 import { RateLimitedError } from './rate-limit.ts';
 import { contextOf, pathOf } from './request-context.ts';
 import { ValidationError } from './validation.ts';
-
-/** Bytes of a request's body. */
-export const MAX_BODY_BYTES = 524_288;
 
 /** The status of each code that a client may see. An error with another code is a fault of ours: 500. */
 const statuses: Readonly<Record<string, number>> = {
@@ -26,6 +24,8 @@ const statuses: Readonly<Record<string, number>> = {
   JOB_NOT_FOUND: 404,
   JOB_MOVED_ON: 412,
   EVENT_TOO_LARGE: 413,
+  INVALID_UTF8: 400,
+  UNSUPPORTED_MEDIA_TYPE: 415,
   RATE_LIMITED: 429,
   REVISION_NOT_REACHED: 503,
   UNAVAILABLE: 503,
@@ -91,6 +91,7 @@ function answerTo(error: unknown): { status: number; message: string } {
   }
   const status = statusOfRequestError(error);
   if (status === 413) return { status, message: tooLarge };
+  if (status === 415) return { status, message: UNSUPPORTED_MEDIA_TYPE };
   if (isTyped(error) && error.type === 'entity.parse.failed') return { status: 400, message: 'Invalid JSON' };
   return {
     status,

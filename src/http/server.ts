@@ -3,6 +3,7 @@ import type { RequestListener, Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { StartupError } from '../errors.ts';
 import type { Logger } from '../logger.ts';
+import { answerProtocolErrors, refusedWithoutHost } from './protocol-errors.ts';
 import type { Service } from '../service.ts';
 
 export interface HttpServerOptions {
@@ -40,12 +41,14 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
       connectionsCheckingInterval: 5_000,
       // Longer than the usual 60 s of load balancers: it is them who close an idle connection, not us under their feet.
       keepAliveTimeout: 65_000,
+      requireHostHeader: false,
     },
     (req, res) => {
       if (stopping !== null) res.setHeader('Connection', 'close');
-      app(req, res);
+      if (!refusedWithoutHost(req, res)) app(req, res);
     },
   );
+  answerProtocolErrors(server);
   await listen(server, host, port);
   server.on('error', (error) => logger.error({ err: error }, 'HTTP server error'));
 
