@@ -1,0 +1,59 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { expect, it } from 'vitest';
+import { START } from '../../src/events/event-store.ts';
+import { closeClient, createClient } from '../../src/infrastructure/eventstoredb/client.ts';
+import { createEventStoreDbEventStore } from '../../src/infrastructure/eventstoredb/event-store.ts';
+import {
+  readAllFrom,
+  readHead,
+  readStreamPage,
+} from '../../src/infrastructure/eventstoredb/event-store-reads.ts';
+import { subscribeToLog } from '../../src/infrastructure/eventstoredb/event-store-subscription.ts';
+import { collectBacklog, idsOf, newCategory, newEvents } from '../contract/event-store/harness.ts';
+import { silentLogger } from '../support/database.ts';
+import { startEventStoreDouble } from '../support/eventstoredb/server.ts';
+
+it('keeps no call open that is not used any more, however early it was left', async () => {
+  const double = await startEventStoreDouble();
+  const store = createEventStoreDbEventStore({ url: double.url, logger: silentLogger });
+  const stream = `${newCategory()}1`;
+  await store.append(stream, newEvents(200), { expected: 'no_stream' });
+  const client = createClient(double.url, silentLogger);
+  for (let round = 0; round < 5; round++) {
+    await readHead(client);
+    await readStreamPage(client, stream, { limit: 50 });
+    for await (const event of readAllFrom(client, START, 150)) if (event.streamId === stream) break;
+    const signal = new AbortController().signal;
+    const options = { after: START, prefixes: [stream], batchSize: 3, signal };
+    const deps = { feeding: client, reading: client, logger: silentLogger };
+    for await (const message of subscribeToLog(deps, options)) if (message.kind === 'events') break;
+  }
+  // What the client itself keeps count of, to cancel it when it is disposed of.
+  const open = Reflect.get(client, 'disposableStreams') as Set<unknown>;
+  await expect.poll(() => open.size).toBe(0);
+  await closeClient(client);
+  await store.close();
+  await double.stop();
+});
+
+it('serves several processes from a process of its own', async () => {
+  const script = fileURLToPath(new URL('../support/eventstoredb/main.ts', import.meta.url));
+  const child = spawn(process.execPath, ['--import', 'tsx', script], { stdio: ['pipe', 'pipe', 'inherit'] });
+  const [line] = (await once(createInterface({ input: child.stdout }), 'line')) as [string];
+  const { url } = JSON.parse(line) as { url: string };
+  const stores = [1, 2].map(() => createEventStoreDbEventStore({ url, logger: silentLogger }));
+  const stream = `${newCategory()}1`;
+  const events = newEvents(3);
+  child.stdin.write('{"appends":["cut-after-commit"],"cut":"clean-end"}\n');
+  await stores[0]!.append(stream, events, { expected: 'no_stream' });
+  expect(idsOf(await collectBacklog(stores[1]!, { after: START, prefixes: [stream] }))).toEqual(
+    idsOf(events),
+  );
+  for (const store of stores) await store.close();
+  const ended = once(child, 'exit');
+  child.kill('SIGTERM');
+  expect(await ended).toEqual([0, null]);
+});
