@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { expect, test } from 'vitest';
 import { events } from '../support/job-spec.ts';
 import { startLive } from '../support/live.ts';
-import { eventually } from '../support/waiting.ts';
+import { createGate, eventually } from '../support/waiting.ts';
 
 test('a job is followed from its submission to its end, revisions without a gap', async () => {
   const live = await startLive();
@@ -74,6 +74,42 @@ test("nobody follows another user's job, or one that does not exist", async () =
     });
   }
   await live.run(job);
+  const own = await live.newJob(user.id);
+  await client.message('job:created', own.id);
+  expect(client.messages.filter(({ type, jobId }) => type.startsWith('job:') && jobId === job.id)).toEqual(
+    [],
+  );
+});
+
+test('not even while it is being found out whose job it is', async () => {
+  const asked = createGate();
+  const answer = createGate();
+  const live = await startLive({
+    wrapStore: (store) => ({
+      ...store,
+      async read(stream, options) {
+        if (stream.endsWith(foreignId)) {
+          asked.open();
+          await answer.opened;
+        }
+        return store.read(stream, options);
+      },
+    }),
+  });
+  let foreignId = 'none yet';
+  const [user, other] = [await live.newUser(), await live.newUser()];
+  const job = await live.newJob(other.id);
+  const [client, owner] = [await live.connect(user.token), await live.connect(other.token)];
+  client.send({ type: 'subscribe', scope: 'all' });
+  await client.message('subscribed');
+  await owner.subscribe(job.id);
+  foreignId = job.id;
+  client.send({ type: 'subscribe', jobId: job.id });
+  await asked.opened;
+  await live.run(job);
+  await owner.message('job:done', job.id);
+  answer.open();
+  await client.message('error', job.id);
   const own = await live.newJob(user.id);
   await client.message('job:created', own.id);
   expect(client.messages.filter(({ type, jobId }) => type.startsWith('job:') && jobId === job.id)).toEqual(

@@ -68,7 +68,7 @@ export async function startLive(options: LiveOptions = {}) {
     store: seenStore,
     bus,
     identity,
-    jobs: createJobQueries({ database, store }),
+    jobs: createJobQueries({ database, store: seenStore }),
     queries: createLiveQueries(database),
     allowedOrigins: options.allowedOrigins ?? [],
     logger,

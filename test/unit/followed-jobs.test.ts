@@ -18,45 +18,49 @@ function following({ last = 0, from = 10 } = {}): FollowedJobs {
 
 test('by id, each revision after the wanted one is taken once', () => {
   const followed = following({ last: 1 });
-  expect([at(11, 1), at(12, 2), at(12, 2), at(13, 3)].map((item) => followed.take(item))).toEqual([
+  expect([at(11, 1), at(12, 2), at(12, 2), at(13, 3)].map((item) => followed.take(item, true))).toEqual([
     false,
     true,
     false,
     true,
   ]);
-  expect(followed.take(at(14, 0, 'log'))).toBe(true);
-  expect(followed.take(at(15, 0, 'job', 'b'))).toBe(false);
+  expect(followed.take(at(14, 0, 'log'), true)).toBe(true);
+  expect(followed.take(at(15, 0, 'job', 'b'), true)).toBe(false);
 });
 
 test('a revision that follows none is an error', () => {
-  expect(() => following({ last: 1 }).take(at(12, 3))).toThrow(MissedEventError);
+  expect(() => following({ last: 1 }).take(at(12, 3), true)).toThrow(MissedEventError);
 });
 
 test('by scope, everything after the position is taken', () => {
   const followed = new FollowedJobs();
   followed.followAll(10n);
-  expect(followed.take(at(10, 1))).toBe(false);
-  expect(followed.take(at(11, 2))).toBe(true);
-  expect(followed.take(at(12, 0, 'log'))).toBe(true);
+  expect(followed.take(at(10, 1), true)).toBe(false);
+  expect(followed.take(at(11, 2), true)).toBe(true);
+  expect(followed.take(at(12, 0, 'log'), true)).toBe(true);
   followed.leaveAll();
-  expect(followed.take(at(13, 3))).toBe(false);
+  expect(followed.take(at(13, 3), true)).toBe(false);
 });
 
 test('a subscription by id keeps nothing from who follows everything', () => {
   const followed = new FollowedJobs();
   followed.followAll(10n);
-  expect(followed.take(at(11, 0))).toBe(true);
+  expect(followed.take(at(11, 0), true)).toBe(true);
   // The job is at revision 2 already, and the feed has yet to come to it.
   followed.follow('a', { from: 11n, last: 2, sent: followed.sent('a') });
-  expect([at(12, 1), at(13, 2), at(14, 3)].map((item) => followed.take(item))).toEqual([true, true, true]);
+  expect([at(12, 1), at(13, 2), at(14, 3)].map((item) => followed.take(item, true))).toEqual([
+    true,
+    true,
+    true,
+  ]);
   followed.leave('a');
   expect(followed.sent('a')).toEqual(new Set([0, 1, 2, 3]));
 });
 
 test('a scan finds only what the client has not had', () => {
   const followed = following({ last: 1, from: 10 });
-  followed.take(at(12, 2));
-  followed.take(at(13, 0, 'log'));
+  followed.take(at(12, 2), true);
+  followed.take(at(13, 0, 'log'), true);
   followed.followAll(5n);
   const found = [
     at(6, 0),
@@ -76,5 +80,12 @@ test('a scan finds only what the client has not had', () => {
     true,
     true,
   ]);
-  expect(followed.take(at(23, 4))).toBe(true);
+  expect(followed.take(at(23, 4), true)).toBe(true);
+});
+
+test('what comes by the id of a job that turns out to be foreign is not sent to who follows everything', () => {
+  const followed = new FollowedJobs();
+  followed.followAll(10n);
+  expect(followed.take(at(11, 0), false)).toBe(false);
+  expect(followed.take(at(12, 0, 'log'), false)).toBe(false);
 });

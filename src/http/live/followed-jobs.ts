@@ -72,10 +72,12 @@ export class FollowedJobs {
 
   /**
    * Whether an event of the feed is to be sent; it then counts as sent.
+   * @param byUser it is known to be of a job of the client's user. Without that it is sent only to who follows the job by id: an
+   * event may come by the id of a job before it is known whose it is
    * @throws MissedEventError when one before it never came
    */
-  take(item: LiveItem): boolean {
-    const byScope = this.#allAfter !== null && item.position > this.#allAfter;
+  take(item: LiveItem, byUser: boolean): boolean {
+    const byScope = byUser && this.#allAfter !== null && item.position > this.#allAfter;
     const subscription = this.#jobs.get(item.jobId);
     if (item.kind === 'log') return byScope || subscription !== undefined;
     if (!subscription) {

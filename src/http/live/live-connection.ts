@@ -39,6 +39,12 @@ export interface LiveConnectionOptions {
   readonly logger: Logger;
 }
 
+/** What the feed has delivered; see {@link LiveListener}. */
+interface Delivery {
+  readonly item: LiveItem;
+  readonly byUser: boolean;
+}
+
 const BACKFILL_PAGE = 100;
 const INTERRUPTED = 'Interrupted: connect again and resume';
 
@@ -55,7 +61,7 @@ export class LiveConnection implements LiveListener {
   #mode: 'live' | 'buffering' | 'scanning' = 'live';
   /** How far the client has been told of things, while not live. */
   #position: Position;
-  #buffer: LiveItem[] = [];
+  #buffer: Delivery[] = [];
   #bufferedCharacters = 0;
 
   /** @param options the feed must have been joined for this connection before anything is received */
@@ -91,13 +97,13 @@ export class LiveConnection implements LiveListener {
     this.#socket.close(1012, INTERRUPTED);
   }
 
-  deliver(item: LiveItem): void {
+  deliver(item: LiveItem, byUser: boolean): void {
     switch (this.#mode) {
       case 'live':
-        if (this.#isDue(item)) this.#socket.send(item.text);
+        if (this.#isDue({ item, byUser })) this.#socket.send(item.text);
         return;
       case 'buffering':
-        this.#keep(item);
+        this.#keep({ item, byUser });
         return;
       case 'scanning':
         return;
@@ -106,10 +112,10 @@ export class LiveConnection implements LiveListener {
     }
   }
 
-  #keep(item: LiveItem): void {
+  #keep(delivery: Delivery): void {
     const { limits, logger } = this.#options;
-    this.#buffer.push(item);
-    this.#bufferedCharacters += item.text.length;
+    this.#buffer.push(delivery);
+    this.#bufferedCharacters += delivery.item.text.length;
     const fits =
       this.#buffer.length <= limits.bufferedEvents && this.#bufferedCharacters <= limits.bufferedCharacters;
     if (fits) return;
@@ -117,9 +123,9 @@ export class LiveConnection implements LiveListener {
     this.#socket.close(1013, INTERRUPTED);
   }
 
-  #isDue(item: LiveItem): boolean {
+  #isDue({ item, byUser }: Delivery): boolean {
     try {
-      return this.#followed.take(item);
+      return this.#followed.take(item, byUser);
     } catch (error) {
       if (!(error instanceof MissedEventError)) throw error;
       this.#options.logger.error({ err: error, userId: this.userId }, 'A live subscription missed an event');
@@ -219,9 +225,10 @@ export class LiveConnection implements LiveListener {
 
   /** Sends what has been waiting, and from then on everything as it comes. */
   async #goLive(): Promise<void> {
-    for (let item = this.#buffer.shift(); item; item = this.#buffer.shift()) {
+    for (let next = this.#buffer.shift(); next; next = this.#buffer.shift()) {
+      const { item } = next;
       this.#bufferedCharacters -= item.text.length;
-      if (this.#isDue(item)) await this.#socket.sendPaced(item.text);
+      if (this.#isDue(next)) await this.#socket.sendPaced(item.text);
       this.#position = item.position;
     }
     this.#mode = 'live';

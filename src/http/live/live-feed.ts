@@ -25,7 +25,8 @@ export interface LiveItem {
 
 export interface LiveListener {
   readonly userId: string;
-  deliver(item: LiveItem): void;
+  /** @param byUser whether it comes because the listener follows its user's jobs, and not by the job's id alone */
+  deliver(item: LiveItem, byUser: boolean): void;
   /** The feed broke off: what follows cannot be delivered. */
   disrupted(): void;
 }
@@ -179,8 +180,8 @@ export function createLiveFeed({ store, gate, owners, logger }: LiveFeedOptions)
     if (!watching && !following) return 0;
     const item = liveItem(event, logger);
     if (item === null) return 0;
-    for (const listener of watching ?? []) listener.deliver(item);
-    for (const listener of following ?? []) if (!watching?.has(listener)) listener.deliver(item);
+    for (const listener of following ?? []) listener.deliver(item, true);
+    for (const listener of watching ?? []) if (!following?.has(listener)) listener.deliver(item, false);
     return item.text.length;
   }
 
