@@ -1,26 +1,21 @@
-import { spawn } from 'node:child_process';
-import type { ChildProcess } from 'node:child_process';
-import { once } from 'node:events';
-import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
 import { createPostgresBackend, Queue } from 'bullmq';
 import { createBullmqQueue } from '../../../src/infrastructure/bullmq/bullmq-queue.ts';
 import { createPostgresQueueBackend } from '../../../src/infrastructure/bullmq/postgres-backend.ts';
 import { QUEUE_SCHEMA } from '../../../src/infrastructure/postgres/migrate.ts';
 import { workId } from '../../../src/workers/work-queue.ts';
-import type { WorkItem, WorkQueue } from '../../../src/workers/work-queue.ts';
+import type { WorkQueue } from '../../../src/workers/work-queue.ts';
 import { createTestDatabase, silentLogger } from '../../support/database.ts';
+import { hangingWorkers } from './hanging-workers.ts';
 import { describeWorkQueue } from './work-queue-suite.ts';
 
 /** Long enough that a busy machine does not lose a lock, short enough that a test can wait for its end. */
 const LOCK_MS = 2_000;
-const HANGING_WORKER = fileURLToPath(new URL('../../support/hanging-worker.ts', import.meta.url));
 
 describeWorkQueue('BullMQ on Postgres', async () => {
   const test = await createTestDatabase();
   const { url, database } = test;
   const queues: WorkQueue[] = [];
-  const children: ChildProcess[] = [];
+  const workers = hangingWorkers(url, LOCK_MS);
   const connect = async (): Promise<WorkQueue> => {
     const backend = await createPostgresQueueBackend(url, database);
     const queue = createBullmqQueue(backend, silentLogger, { lockMs: LOCK_MS, retryMs: 200 });
@@ -30,25 +25,7 @@ describeWorkQueue('BullMQ on Postgres', async () => {
   return {
     queue: await connect(),
     connect,
-    startHangingWorker() {
-      const child = spawn(process.execPath, ['--import', 'tsx', HANGING_WORKER, url, String(LOCK_MS)], {
-        stdio: ['ignore', 'pipe', 'inherit'],
-      });
-      children.push(child);
-      const taken = (async () => {
-        for await (const line of createInterface({ input: child.stdout }))
-          return JSON.parse(line) as WorkItem;
-        throw new Error('the worker ended before it took anything');
-      })();
-      return {
-        taken,
-        async kill() {
-          const ended = once(child, 'exit');
-          child.kill('SIGKILL');
-          await ended;
-        },
-      };
-    },
+    startHangingWorker: workers.start,
     async leaveFinished(entry) {
       const connection = { connectionString: url, schema: QUEUE_SCHEMA, max: 2 };
       const plain = new Queue('asyncly', { connection }, createPostgresBackend);
@@ -59,7 +36,7 @@ describeWorkQueue('BullMQ on Postgres', async () => {
       await plain.close();
     },
     async dispose() {
-      for (const child of children) child.kill('SIGKILL');
+      workers.killAll();
       await Promise.all(queues.map((queue) => queue.close()));
       await test.drop();
     },
