@@ -17,14 +17,22 @@ const secrets = [
 const redact = secrets.flatMap((key) => [key, `*.${key}`, `*["x-api-key"]`]);
 
 /**
- * The service's logger: JSON lines on stdout, or coloured text when stdout is a terminal.
+ * The service's logger: JSON lines, or coloured text when the stream is a terminal.
  * @param level least level to print, e.g. `info`; `silent` prints nothing
+ * @param stream where it goes; tools keep stdout for their results
  */
-export function createLogger(level: string): Logger {
+export function createLogger(level: string, stream: 'stdout' | 'stderr' = 'stdout'): Logger {
   const options = { level, base: null, redact: { paths: [...new Set(redact)], censor: '[redacted]' } };
-  if (!process.stdout.isTTY) return pino({ ...options, timestamp: pino.stdTimeFunctions.isoTime });
+  const dest = stream === 'stdout' ? 1 : 2;
+  if (!process[stream].isTTY) {
+    const timestamp = pino.stdTimeFunctions.isoTime;
+    return pino({ ...options, timestamp }, pino.destination({ dest, sync: true }));
+  }
   return pino({
     ...options,
-    transport: { target: 'pino-pretty', options: { ignore: 'pid,hostname', translateTime: 'HH:MM:ss.l' } },
+    transport: {
+      target: 'pino-pretty',
+      options: { destination: dest, ignore: 'pid,hostname', translateTime: 'HH:MM:ss.l' },
+    },
   });
 }

@@ -21,7 +21,7 @@ export interface OpenedDatabase {
   readonly url: string;
   readonly database: PostgresDatabase;
   /** An embedded server that nobody else uses stops with it. Idempotent. */
-  close(): Promise<void>;
+  readonly close: () => Promise<void>;
 }
 
 /** Where the configured Postgres is. */

@@ -1,8 +1,9 @@
+import type { Config } from '../config.ts';
 import { StartupError } from '../errors.ts';
 import type { EventStore } from '../events/event-store.ts';
 import { createEventStoreDbEventStore } from '../infrastructure/eventstoredb/event-store.ts';
 import { createPostgresEventStore } from '../infrastructure/postgres/event-store.ts';
-import { EMBEDDED, openDatabase } from './open-database.ts';
+import { databaseAddress, EMBEDDED, openDatabase } from './open-database.ts';
 import type { OpenDatabaseOptions } from './open-database.ts';
 
 export interface OpenedEventStore {
@@ -14,7 +15,12 @@ export interface OpenedEventStore {
   /** Appends asked for in the same turn become durable together, in the order in which they were asked for. */
   readonly appendsTogether: boolean;
   /** Idempotent. */
-  close(): Promise<void>;
+  readonly close: () => Promise<void>;
+}
+
+/** Where the configured event store is. */
+export function eventStoreAddress(config: Config): string {
+  return databaseAddress(config);
 }
 
 /**

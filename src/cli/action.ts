@@ -1,0 +1,65 @@
+import { Option } from 'commander';
+import type { Command } from 'commander';
+import { AppError, errorMessage } from '../errors.ts';
+import { EXIT, InterruptedError } from './exit.ts';
+
+/** What a command gets from the program around it. */
+export interface Cli {
+  /** Aborts on Ctrl-C, with an {@link InterruptedError}. */
+  readonly signal: AbortSignal;
+  /** Notes the exit code of the process. */
+  readonly ended: (exitCode: number) => void;
+}
+
+/** What a command has to say at its end. */
+export interface Report {
+  /** Printed with `--json`. */
+  readonly data: Readonly<Record<string, unknown>>;
+  /** Printed otherwise, unless empty. */
+  readonly text: string;
+  /** The answer is no: exit code 1. */
+  readonly failed?: boolean;
+}
+
+/**
+ * Gives a command its work and the option `--json`. Standard output has the report and nothing else; progress and log lines go
+ * to standard error.
+ */
+export function withAction<Options extends object>(
+  command: Command,
+  cli: Cli,
+  work: (options: Options) => Promise<Report>,
+): Command {
+  return command
+    .addOption(new Option('--json', 'print the result as one line of JSON').default(false))
+    .action(async (options: Options & { json: boolean }) => {
+      try {
+        const { data, text, failed = false } = await work(options);
+        if (options.json) print(JSON.stringify(data));
+        else if (text !== '') print(text);
+        cli.ended(failed ? EXIT.failed : EXIT.done);
+      } catch (error) {
+        const interrupted = cli.signal.aborted;
+        const told = interrupted ? new InterruptedError() : error;
+        if (options.json) print(JSON.stringify({ error: describe(told) }));
+        else process.stderr.write(`asyncly: ${explain(told)}\n`);
+        cli.ended(interrupted ? EXIT.interrupted : EXIT.failed);
+      }
+    });
+}
+
+function print(text: string): void {
+  process.stdout.write(`${text}\n`);
+}
+
+/** What is expected to go wrong needs no stack. */
+function explain(error: unknown): string {
+  return error instanceof AppError || !(error instanceof Error)
+    ? errorMessage(error)
+    : (error.stack ?? error.message);
+}
+
+function describe(error: unknown): { code: string; message: string } {
+  const code = error instanceof AppError ? error.code : 'UNEXPECTED';
+  return { code, message: errorMessage(error), ...(error instanceof AppError && error.data) };
+}

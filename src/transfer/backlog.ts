@@ -1,0 +1,52 @@
+import type { EventStore, Position, PositionedEvent } from '../events/event-store.ts';
+
+export interface BacklogOptions {
+  /** Exclusive. */
+  readonly after: Position;
+  /** Inclusive: what is written behind it meanwhile is left out. */
+  readonly upTo: Position;
+  readonly prefixes: readonly string[];
+  readonly signal: AbortSignal;
+}
+
+/** The events between two positions, in order, in batches. @throws the signal's reason when it aborts */
+export async function* backlog(
+  store: EventStore,
+  { after, upTo, prefixes, signal }: BacklogOptions,
+): AsyncGenerator<readonly PositionedEvent[], void, void> {
+  if (upTo <= after) return;
+  for await (const message of store.subscribe({ after, prefixes, signal })) {
+    if (message.kind === 'caught-up') return;
+    const { events } = message;
+    const wanted = events.filter(({ position }) => position <= upTo);
+    if (wanted.length > 0) yield wanted;
+    if (wanted.length < events.length || wanted.at(-1)?.position === upTo) return;
+  }
+  signal.throwIfAborted();
+}
+
+export interface Cursor {
+  /** null at the end. */
+  next(): Promise<PositionedEvent | null>;
+  close(): Promise<void>;
+}
+
+/** Events one by one instead of in batches. */
+export function cursorOver(batches: AsyncGenerator<readonly PositionedEvent[], void, void>): Cursor {
+  let batch: readonly PositionedEvent[] = [];
+  let taken = 0;
+  return {
+    async next() {
+      while (taken === batch.length) {
+        const result = await batches.next();
+        if (result.done) return null;
+        batch = result.value;
+        taken = 0;
+      }
+      return batch[taken++] ?? null;
+    },
+    async close() {
+      await batches.return();
+    },
+  };
+}

@@ -1,0 +1,52 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
+
+const CLI = fileURLToPath(new URL('../../src/cli/asyncly.ts', import.meta.url));
+
+export interface CliExit {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export interface CliProcess {
+  readonly ended: Promise<CliExit>;
+  kill(signal: NodeJS.Signals): void;
+}
+
+export interface CliSettings {
+  /** Where a `.env` file would be read and DATA_DIR is, unless set. */
+  readonly cwd: string;
+  /** Environment, on top of what a shell has. */
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+/** `asyncly …` as a process of its own. */
+export function spawnCli(args: readonly string[], { cwd, env }: CliSettings): CliProcess {
+  const { PATH, HOME, TMPDIR } = process.env;
+  const child = spawn(process.execPath, ['--import', import.meta.resolve('tsx'), CLI, ...args], {
+    cwd,
+    env: {
+      ...(PATH !== undefined && { PATH }),
+      ...(HOME !== undefined && { HOME }),
+      ...(TMPDIR !== undefined && { TMPDIR }),
+      ...env,
+    },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  const said = { stdout: '', stderr: '' };
+  for (const name of ['stdout', 'stderr'] as const) {
+    child[name].setEncoding('utf8').on('data', (text: string) => (said[name] += text));
+  }
+  const ended = once(child, 'close').then(([code, signal]): CliExit => {
+    return { code: code as number | null, signal: signal as NodeJS.Signals | null, ...said };
+  });
+  return { ended, kill: (signal) => child.kill(signal) };
+}
+
+/** Runs `asyncly …` to its end. */
+export function runCli(args: readonly string[], settings: CliSettings): Promise<CliExit> {
+  return spawnCli(args, settings).ended;
+}
