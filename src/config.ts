@@ -54,6 +54,10 @@ const schema = z.object({
   HOST: z.string().default('0.0.0.0'),
   APP_NAME: z.string().min(1).default('Asyncly'),
   DATABASE_URL: z.url({ protocol: /^postgres(ql)?$/, error: 'must be a postgres:// URL' }).optional(),
+  EVENTSTORE_URL: z
+    .string()
+    .regex(/^(esdb|kurrentdb)(\+discover)?:\/\//, 'must be an esdb:// or kurrentdb:// URL')
+    .optional(),
   DATA_DIR: z.string().min(1).default('.asyncly'),
   ROLES: roles.default([...ROLES]),
   WORKER_CONCURRENCY: wholeNumber(1, 1_000).default(10),

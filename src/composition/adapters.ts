@@ -5,6 +5,7 @@ import type { EventStore } from '../events/event-store.ts';
 import { createBullmqQueue } from '../infrastructure/bullmq/bullmq-queue.ts';
 import { createPostgresQueueBackend } from '../infrastructure/bullmq/postgres-backend.ts';
 import { openEmbeddedPostgres } from '../infrastructure/embedded/embedded-postgres.ts';
+import { createEventStoreDbEventStore } from '../infrastructure/eventstoredb/event-store.ts';
 import { createMemoryJobCache } from '../infrastructure/memory/job-cache.ts';
 import { createDatabase } from '../infrastructure/postgres/database.ts';
 import type { PostgresDatabase } from '../infrastructure/postgres/database.ts';
@@ -30,7 +31,8 @@ export interface Adapters {
 const POOL_SIZE = 10;
 
 /**
- * Opens what every role needs. Postgres is embedded, unless `DATABASE_URL` names one, and is brought to this build's schema.
+ * Opens what every role needs. Postgres is embedded, unless `DATABASE_URL` names one, and is brought to this build's schema;
+ * events are kept in it, unless `EVENTSTORE_URL` names an EventStoreDB or KurrentDB.
  * @throws StartupError naming the part that cannot be had
  */
 export async function openAdapters(config: Config, logger: Logger, releasers: Releasers): Promise<Adapters> {
@@ -39,7 +41,9 @@ export async function openAdapters(config: Config, logger: Logger, releasers: Re
   const applicationName = `asyncly ${config.ROLES.join(',')}`;
   const database = createDatabase({ url, max: POOL_SIZE, applicationName, logger });
   releasers.push('postgres connections', () => database.close());
-  const store = createPostgresEventStore({ url, database, logger });
+  const store = config.EVENTSTORE_URL
+    ? createEventStoreDbEventStore({ url: config.EVENTSTORE_URL, logger })
+    : createPostgresEventStore({ url, database, logger });
   releasers.push('event store', () => store.close());
   const bus = createNotifyBus({ url, logger });
   releasers.push('bus', () => bus.close());
