@@ -97,6 +97,16 @@ it('finds an append of `any` again that was made by the first of several tries',
   expect(await store.read(stream)).toHaveLength(8);
 });
 
+it('keeps the order of appends to one stream while the first of them are tried again', async () => {
+  const events = newEvents(10);
+  double.faults.appends.push('cut-before-commit', 'busy', 'cut-after-commit');
+  const revisions = await Promise.all(
+    events.map((event, n) => store.append(stream, [event], { expected: n === 0 ? 'no_stream' : n - 1 })),
+  );
+  expect(revisions.map(({ revision }) => revision)).toEqual(events.map((_, n) => n));
+  expect(idsOf(await store.read(stream))).toEqual(idsOf(events));
+});
+
 it('refuses an append above the limit of the server before anything is sent', async () => {
   const half = 'x'.repeat(600_000);
   const refused = store.append(stream, [newEvent({ half }), newEvent({ half })], { expected: 'any' });

@@ -120,6 +120,21 @@ it('marks only positions of events, whatever the server names as its checkpoints
   }
 });
 
+it('does not take the place of the next record, named by a checkpoint, for that of an event that was seen', async () => {
+  // With what the server wrote itself these are 128, after which it names a checkpoint.
+  await store.append(`${category}other`, newEvents(127), { expected: 'no_stream' });
+  const ours = newEvents(2);
+  await store.append(`${category}ours`, ours, { expected: 'no_stream' });
+  expect(double.log.all.findIndex(({ id }) => id === ours[0]!.id)).toBe(128);
+  double.faults.deliveryDelay = 100;
+  const seen = await collect(store, {
+    after: START,
+    prefixes: [`${category}ours`],
+    until: (all) => all.length >= 2,
+  });
+  expect(idsOf(seen)).toEqual(idsOf(ours));
+});
+
 it('misses nothing when the event at its position has been removed since', async () => {
   await store.append(`${category}1`, newEvents(5), { expected: 'no_stream' });
   const all = await collectBacklog(store, { after: START, prefixes: [category] });

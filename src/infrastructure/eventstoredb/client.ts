@@ -39,8 +39,8 @@ export function createClient(url: string, logger: Logger): EventStoreDBClient {
 }
 
 /**
- * Ends a call that may not have been read to its end. It is read on, into nothing: a call whose last messages nobody takes
- * cannot be cancelled any more, and the client would keep it for ever.
+ * Ends a call that may not have been read to its end. What still comes is read on, into nothing: a call that is cancelled
+ * while nobody reads it may never be seen to end, and the client would keep it for ever.
  */
 export function release(call: Readable, cancel: () => Promise<void>): void {
   // With a listener left, `resume` would do nothing.

@@ -30,6 +30,8 @@ export interface Faults {
   stalled: boolean;
   /** Milliseconds before each answer of an append. */
   delay: number;
+  /** Milliseconds before each event that is delivered to a subscription. */
+  deliveryDelay: number;
 }
 
 export function createFaults(): Faults {
@@ -41,5 +43,6 @@ export function createFaults(): Faults {
     subscriptions: [],
     stalled: false,
     delay: 0,
+    deliveryDelay: 0,
   };
 }

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { Cut, ReadFault } from './faults.ts';
 import type { EventLog, LoggedEvent } from './log.ts';
 import { failure, grpc, identifierOf, nameOf, notLeader, shared, streams, unavailable } from './protocol.ts';
@@ -127,6 +128,7 @@ async function subscribe(state: ServerState, call: ReadCall, options: ReadReq.Op
       next = log.all[at];
       considered++;
       if (matches(event)) {
+        if (faults.deliveryDelay > 0) await delay(faults.deliveryDelay);
         const how = faults.onDelivery(event.stream);
         if (how !== null) {
           cut!(how);
