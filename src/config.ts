@@ -187,7 +187,7 @@ function writeSecrets(file: string, secrets: Record<string, string>): void {
   }
 }
 
-const HIDDEN = /^(JWT_|WEBHOOK_SECRET|DATABASE_URL|REDIS_|EVENTSTORE_|PG)/;
+const HIDDEN = /^(JWT_|WEBHOOK_SECRET|DATABASE_URL|REDIS_|EVENTSTORE_|POSTGRES_|PG)/;
 
 function handlerEnv(given: Record<string, string>): Record<string, string> {
   return Object.fromEntries(Object.entries(given).filter(([name]) => !HIDDEN.test(name)));

@@ -20,7 +20,7 @@ export interface OpenedEventStore {
 
 /** Where the configured event store is. */
 export function eventStoreAddress(config: Config): string {
-  return databaseAddress(config);
+  return config.EVENTSTORE_URL ?? databaseAddress(config);
 }
 
 /**

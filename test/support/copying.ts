@@ -14,7 +14,8 @@ export interface CopyEnd extends CopyTarget {
 }
 
 export async function postgresEnd(): Promise<CopyEnd> {
-  const { url, database, drop } = await createTestDatabase();
+  const test = await createTestDatabase();
+  const { url, database } = test;
   const store = createPostgresEventStore({ url, database, logger: silentLogger });
   return {
     name: 'Postgres',
@@ -22,7 +23,7 @@ export async function postgresEnd(): Promise<CopyEnd> {
     store,
     shared: false,
     appendsTogether: true,
-    close: () => store.close().finally(drop),
+    close: () => store.close().finally(() => test.drop()),
   };
 }
 
