@@ -5,11 +5,13 @@ import type { Job } from './events/job.ts';
  * what. What is current is for those to say who read and write it: see `queries/cached-jobs.ts`.
  */
 export interface JobCache {
+  /** Until then, by the clock of `performance.now()`, what `get` gives may have missed a write. It moves on while writes are lost. */
+  readonly doubtedUntil: number;
   /** The state kept of a job; null when there is none, or its time is up. */
   get(jobId: string): Promise<Job | null>;
   /**
    * Keeps a state for `ttlMs` milliseconds from now, unless a newer revision of the job is kept already. When this resolves, no
-   * `get` anywhere gives an older one.
+   * `get` anywhere gives an older one, or this process doubts the cache.
    */
   put(job: Job, ttlMs: number): Promise<void>;
   /** Forgets what is kept of a job. */

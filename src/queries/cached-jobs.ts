@@ -63,7 +63,7 @@ export function createCachedJobs({ jobs, cache, logger }: CachedJobsOptions): Ca
 
   function isTrusted(): boolean {
     const now = performance.now();
-    return now - confirmedAt <= MAX_STALENESS_MS && now >= distrustedUntil;
+    return now - confirmedAt <= MAX_STALENESS_MS && now >= Math.max(distrustedUntil, cache.doubtedUntil);
   }
 
   async function guarded<T>(use: () => Promise<T>): Promise<T | null> {

@@ -122,6 +122,26 @@ test('nothing is served that nobody vouches for', async () => {
   expect(await read()).toMatchObject({ cached: true });
 });
 
+test('what the cache itself doubts is kept current and not served', async () => {
+  let doubtedUntil = Number.NEGATIVE_INFINITY;
+  const cache: JobCache = {
+    ...createMemoryJobCache(),
+    get doubtedUntil() {
+      return doubtedUntil;
+    },
+  };
+  const { cached, read, writeElsewhere } = setUp(cache);
+  cached.confirm(performance.now());
+  await read();
+  doubtedUntil = Number.POSITIVE_INFINITY;
+  writeElsewhere();
+  await cached.observe([recorded[1]!]);
+  expect(await cache.get(JOB)).toEqual(states[1]);
+  expect(await read()).toMatchObject({ cached: false });
+  doubtedUntil = Number.NEGATIVE_INFINITY;
+  expect(await read()).toMatchObject({ job: { revision: 1 }, cached: true });
+});
+
 test('jobs stay for a minute, ended ones for five', async () => {
   const ttls: number[] = [];
   const memory = createMemoryJobCache();

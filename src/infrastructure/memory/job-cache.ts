@@ -32,6 +32,7 @@ export function createMemoryJobCache(options: MemoryJobCacheOptions = {}): JobCa
   });
 
   return {
+    doubtedUntil: Number.NEGATIVE_INFINITY,
     get: (jobId) => Promise.resolve(entries.get(jobId) ?? null),
     put(job, ttlMs) {
       // One that is too large is not kept, and the older one goes all the same.
