@@ -75,7 +75,7 @@ export async function* readAllFrom(
 }
 
 /** The event as the port has it. `data` and `metadata` are ours to trust only in streams of ours. */
-export function toRecorded(event: Recorded): RecordedEvent {
+function toRecorded(event: Recorded): RecordedEvent {
   return {
     stream: event.streamId,
     revision: Number(event.revision),
