@@ -58,7 +58,7 @@ export default tseslint.config(
     ...tseslint.configs.disableTypeChecked,
     languageOptions: {
       parserOptions: { projectService: false },
-      globals: { setTimeout: 'readonly', fetch: 'readonly', process: 'readonly' },
+      globals: { setTimeout: 'readonly', fetch: 'readonly', process: 'readonly', module: 'writable' },
     },
   },
   prettier,
