@@ -24,12 +24,12 @@ function guarded(answers: readonly (readonly string[])[] = [], connected: Connec
       resolved.push(name);
       return Promise.resolve([...(rest.shift() ?? [])]);
     },
-    connect: ((target: buildConnector.Options, callback: buildConnector.Callback) => {
+    connect: (target: buildConnector.Options, callback: buildConnector.Callback) => {
       dialled.push({ address: target.hostname, servername: target.servername });
       const result = connected(target.hostname);
       if (result instanceof Error) callback(result, null);
       else callback(null, result);
-    }),
+    },
   });
   onTestFinished(() => client.close());
   const post = (url: string) =>
