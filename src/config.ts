@@ -1,6 +1,7 @@
 import { createSecretKey, randomBytes } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import { chmodSync, linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { isIPv6 } from 'node:net';
 import path from 'node:path';
 import { config as loadDotenv } from 'dotenv';
 import ms from 'ms';
@@ -58,6 +59,9 @@ const schema = z.object({
     .string()
     .regex(/^(esdb|kurrentdb)(\+discover)?:\/\//, 'must be an esdb:// or kurrentdb:// URL')
     .optional(),
+  REDIS_URL: z.url({ protocol: /^rediss?$/, error: 'must be a redis:// or rediss:// URL' }).optional(),
+  REDIS_HOST: z.string().optional(),
+  REDIS_PORT: wholeNumber(1, 65_535).optional(),
   DATA_DIR: z.string().min(1).default('.asyncly'),
   ROLES: roles.default([...ROLES]),
   WORKER_CONCURRENCY: wholeNumber(1, 1_000).default(10),
@@ -94,9 +98,11 @@ type SecretName = (typeof SECRET_NAMES)[number];
 /** As short as an HMAC-SHA-256 key may be (RFC 7518, section 3.2: as long as the hash). */
 const MIN_SECRET_BYTES = 32;
 
-export type Settings = Omit<z.infer<typeof schema>, SecretName>;
+export type Settings = Omit<z.infer<typeof schema>, SecretName | 'REDIS_URL' | 'REDIS_HOST' | 'REDIS_PORT'>;
 
 export interface Config extends Settings {
+  /** From `REDIS_URL`, or else from host and port; null without Redis. */
+  readonly redisUrl: string | null;
   readonly accessKey: KeyObject;
   readonly refreshKey: KeyObject;
   /** The service-wide secret that webhooks are signed with. */
@@ -122,16 +128,25 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env, dotenvPath = '.
     const wrong = parsed.error.issues.map((issue) => `${issue.path.join('.')} ${issue.message}`);
     throw new StartupError(`Invalid configuration: ${wrong.join('; ')}`);
   }
-  const { JWT_ACCESS_SECRET, JWT_REFRESH_SECRET, WEBHOOK_SECRET, ...settings } = parsed.data;
+  const { JWT_ACCESS_SECRET, JWT_REFRESH_SECRET, WEBHOOK_SECRET, ...open } = parsed.data;
+  const { REDIS_URL, REDIS_HOST, REDIS_PORT, ...settings } = open;
   const secrets = resolveSecrets({ JWT_ACCESS_SECRET, JWT_REFRESH_SECRET, WEBHOOK_SECRET }, settings);
   return {
     ...settings,
+    redisUrl: REDIS_URL ?? redisAddress(REDIS_HOST, REDIS_PORT),
     DATA_DIR: path.resolve(settings.DATA_DIR),
     accessKey: createSecretKey(secrets.JWT_ACCESS_SECRET, 'utf8'),
     refreshKey: createSecretKey(secrets.JWT_REFRESH_SECRET, 'utf8'),
     webhookKey: createSecretKey(secrets.WEBHOOK_SECRET, 'utf8'),
     handlerEnv: handlerEnv(given),
   };
+}
+
+/** Redis by host and port, each with the usual value when only the other is given. */
+function redisAddress(host: string | undefined, port: number | undefined): string | null {
+  if (host === undefined && port === undefined) return null;
+  const name = host ?? 'localhost';
+  return `redis://${isIPv6(name) ? `[${name}]` : name}:${port ?? 6379}`;
 }
 
 type GivenSecrets = Readonly<Record<SecretName, string | undefined>>;

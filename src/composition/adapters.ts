@@ -1,9 +1,11 @@
+import type { Store } from 'express-rate-limit';
 import type { Bus } from '../bus.ts';
 import type { JobCache } from '../cache.ts';
 import type { Config } from '../config.ts';
 import type { EventStore } from '../events/event-store.ts';
 import { createBullmqQueue } from '../infrastructure/bullmq/bullmq-queue.ts';
 import { createPostgresQueueBackend } from '../infrastructure/bullmq/postgres-backend.ts';
+import { createRedisQueueBackend } from '../infrastructure/bullmq/redis-backend.ts';
 import { openEmbeddedPostgres } from '../infrastructure/embedded/embedded-postgres.ts';
 import { createEventStoreDbEventStore } from '../infrastructure/eventstoredb/event-store.ts';
 import { createMemoryJobCache } from '../infrastructure/memory/job-cache.ts';
@@ -12,6 +14,11 @@ import type { PostgresDatabase } from '../infrastructure/postgres/database.ts';
 import { createPostgresEventStore } from '../infrastructure/postgres/event-store.ts';
 import { migrate } from '../infrastructure/postgres/migrate.ts';
 import { createNotifyBus } from '../infrastructure/postgres/notify-bus.ts';
+import { openRedis } from '../infrastructure/redis/connect.ts';
+import type { RedisConnections } from '../infrastructure/redis/connect.ts';
+import { createRedisBus } from '../infrastructure/redis/redis-bus.ts';
+import { createRedisJobCache } from '../infrastructure/redis/redis-job-cache.ts';
+import { createRedisRateLimitStore } from '../infrastructure/redis/redis-rate-limit-store.ts';
 import type { Logger } from '../logger.ts';
 import type { Releasers } from '../releasers.ts';
 import type { WorkQueue } from '../workers/work-queue.ts';
@@ -21,10 +28,12 @@ export interface Adapters {
   readonly database: PostgresDatabase;
   readonly store: EventStore;
   readonly bus: Bus;
-  /** A cache of this process's own: only for those who read. */
+  /** Only for those who read. */
   readonly openCache: () => JobCache;
   /** The queue's connections are only for those who fill it or take from it. */
   readonly openQueue: () => Promise<WorkQueue>;
+  /** Where the limiter of a name counts for all processes together; null leaves each to count for itself. */
+  readonly createLimitStore: ((name: string) => Store) | null;
 }
 
 /** Most connections of the pool that statements of every kind share. */
@@ -32,7 +41,8 @@ const POOL_SIZE = 10;
 
 /**
  * Opens what every role needs. Postgres is embedded, unless `DATABASE_URL` names one, and is brought to this build's schema;
- * events are kept in it, unless `EVENTSTORE_URL` names an EventStoreDB or KurrentDB.
+ * events are kept in it, unless `EVENTSTORE_URL` names an EventStoreDB or KurrentDB. With Redis the queue, the bus, the cache and
+ * the rate limits are there; without, they are in Postgres and in this process.
  * @throws StartupError naming the part that cannot be had
  */
 export async function openAdapters(config: Config, logger: Logger, releasers: Releasers): Promise<Adapters> {
@@ -45,19 +55,33 @@ export async function openAdapters(config: Config, logger: Logger, releasers: Re
     ? createEventStoreDbEventStore({ url: config.EVENTSTORE_URL, logger })
     : createPostgresEventStore({ url, database, logger });
   releasers.push('event store', () => store.close());
-  const bus = createNotifyBus({ url, logger });
+  const redis = await openRedisIfAny(config, logger, releasers);
+  const bus = redis ? createRedisBus({ redis, logger }) : createNotifyBus({ url, logger });
   releasers.push('bus', () => bus.close());
   return {
     database,
     store,
     bus,
-    openCache: () => createMemoryJobCache(),
+    openCache: () => (redis ? createRedisJobCache({ redis, logger }) : createMemoryJobCache()),
     async openQueue() {
-      const queue = createBullmqQueue(await createPostgresQueueBackend(url, database), logger);
+      const backend = redis ? createRedisQueueBackend(redis) : createPostgresQueueBackend(url, database);
+      const queue = createBullmqQueue(await backend, logger);
       releasers.push('queue', () => queue.close());
       return queue;
     },
+    createLimitStore: redis ? (name) => createRedisRateLimitStore({ redis, name, logger }) : null,
   };
+}
+
+async function openRedisIfAny(
+  { redisUrl }: Config,
+  logger: Logger,
+  releasers: Releasers,
+): Promise<RedisConnections | null> {
+  if (redisUrl === null) return null;
+  const redis = await openRedis({ url: redisUrl, logger });
+  releasers.push('redis connections', () => redis.close());
+  return redis;
 }
 
 async function openEmbedded(config: Config, logger: Logger, releasers: Releasers): Promise<string> {

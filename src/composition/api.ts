@@ -25,7 +25,7 @@ export async function openApi(
   jobs: CachedJobQueries,
   handlers: HandlerRegistry,
 ): Promise<string> {
-  const { config, logger, releasers, database, store, bus, handleJob } = core;
+  const { config, logger, releasers, database, store, bus, handleJob, createLimitStore } = core;
   const identity = createIdentity({
     database,
     accessKey: config.accessKey,
@@ -51,6 +51,7 @@ export async function openApi(
     rateLimits: {
       jobsPerMinute: config.RATE_LIMIT_JOBS_PER_MINUTE,
       authPerMinute: config.RATE_LIMIT_AUTH_PER_MINUTE,
+      ...(createLimitStore !== null && { createStore: createLimitStore }),
     },
   });
   const server = await startHttpServer({ app, host: config.HOST, port: config.PORT, logger });

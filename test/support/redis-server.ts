@@ -39,6 +39,9 @@ export interface RedisServerOptions {
 const START_MS = 10_000;
 const binary = findOnPath('redis-server');
 
+/** Whether tests with Redis are to run: where there is a `redis-server`, and in CI, where its absence is a failure. */
+export const withRedis = binary !== null || Boolean(process.env['CI']);
+
 /**
  * Tests that need a Redis: left out, visibly, where there is no `redis-server` on the PATH. In CI its absence is a failure.
  */

@@ -47,6 +47,23 @@ describe('loadConfig', () => {
     expect(load().DATABASE_URL).toBeUndefined();
   });
 
+  it('finds Redis by its URL, or else by host and port', () => {
+    const { load } = setup();
+    expect(load().redisUrl).toBeNull();
+    expect(load({ REDIS_HOST: 'cache' }).redisUrl).toBe('redis://cache:6379');
+    expect(load({ REDIS_PORT: '7000' }).redisUrl).toBe('redis://localhost:7000');
+    expect(load({ REDIS_HOST: '::1', REDIS_PORT: '7000' }).redisUrl).toBe('redis://[::1]:7000');
+    const url = 'rediss://user:secret@cache:6380/2';
+    expect(load({ REDIS_URL: url, REDIS_HOST: 'other' }).redisUrl).toBe(url);
+  });
+
+  it.each(['EVENTSTORE_URL', 'REDIS_URL'])('does not repeat the password of a %s it refuses', (name) => {
+    const { load } = setup();
+    expect(() => load({ [name]: 'http://admin:changeit@host' })).toThrow(
+      new RegExp(`^(?!.*changeit).*${name} must be`),
+    );
+  });
+
   it('reads origins as browsers write them', () => {
     const { ALLOWED_ORIGINS } = setup().load({
       ALLOWED_ORIGINS: 'https://App.example.com:443/, http://localhost:5173',

@@ -19,6 +19,9 @@ describe('Environment Variables', () => {
     'PORT',
     'APP_NAME',
     'DATABASE_URL',
+    'REDIS_HOST',
+    'REDIS_PORT',
+    'REDIS_URL',
     'JWT_ACCESS_SECRET',
     'JWT_REFRESH_SECRET',
     'JWT_ACCESS_EXPIRES_IN',
@@ -27,8 +30,6 @@ describe('Environment Variables', () => {
   ])('.env.example has %s', async (name) => {
     expect(await rootFile('.env.example')).toMatch(new RegExp(`^#?${name}=`, 'm'));
   });
-
-  test.todo('.env.example has REDIS_HOST, REDIS_PORT, REDIS_URL');
 
   test('defaults: port 3000, tokens of 15 minutes and 7 days, 10 jobs a minute, webhooks 2 seconds apart', () => {
     expect(loadConfig(testSecrets, 'no file')).toMatchObject({
