@@ -55,14 +55,15 @@ BEGIN
     FROM unnest(streams) WITH ORDINALITY AS s (name, n);
 
   IF -2 = ANY (expected) THEN
-    -- Only the newest events are looked at: a lost reply is asked for again within seconds.
+    -- Only the newest events are looked at, as many as the append has and some of others': a lost reply is asked for again
+    -- within seconds.
     SELECT array_agg((
         SELECT max(e.revision) FROM eventstore.events e
         WHERE a.expected = -2 AND e.stream = streams[targets[a.first]] AND e.id = ids[a.first]
-          AND e.revision > lasts[targets[a.first]] - 16
+          AND e.revision > lasts[targets[a.first]] - a.count - 16
       ) ORDER BY a.n) INTO repeated
       FROM (
-        SELECT u.expected, u.n, (1 + sum(u.count) OVER (ORDER BY u.n) - u.count)::integer AS first
+        SELECT u.expected, u.count, u.n, (1 + sum(u.count) OVER (ORDER BY u.n) - u.count)::integer AS first
         FROM unnest(expected, counts) WITH ORDINALITY AS u (expected, count, n)
       ) a;
   END IF;

@@ -81,6 +81,15 @@ export function describeAppend(subject: () => StoreUnderTest): void {
     expect(await store.read(stream)).toHaveLength(3);
   });
 
+  it('recognises a long append with `any` as well', async () => {
+    const { store } = subject();
+    const stream = newStream();
+    const events = newEvents(200);
+    await store.append(stream, events, { expected: 'any' });
+    await expect(store.append(stream, events, { expected: 'any' })).resolves.toEqual({ revision: 199 });
+    expect(idsOf(await store.read(stream))).toEqual(idsOf(events));
+  });
+
   it('takes the same ids for a repetition only when all of them stand at the expected place', async () => {
     const { store } = subject();
     const stream = newStream();
