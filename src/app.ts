@@ -49,5 +49,6 @@ async function startRoles(config: Config, logger: Logger, releasers: Releasers):
     if (roles.includes('dispatcher')) openDispatcher(core, queue);
     if (roles.includes('worker') && handlers !== null) await openWorker(core, queue, handlers);
   }
-  return core.jobs !== null && handlers !== null ? openApi(core, core.jobs, handlers) : null;
+  const { cachedJobs } = core;
+  return cachedJobs !== null && handlers !== null ? openApi(core, cachedJobs, handlers) : null;
 }

@@ -14,7 +14,7 @@ const secrets = [
   'authorization',
   'cookie',
 ];
-const redact = secrets.flatMap((key) => [key, `*.${key}`, `*["x-api-key"]`]);
+const redact = ['["x-api-key"]', '*["x-api-key"]', ...secrets.flatMap((key) => [key, `*.${key}`])];
 
 /**
  * The service's logger: JSON lines, or coloured text when the stream is a terminal.
@@ -22,7 +22,7 @@ const redact = secrets.flatMap((key) => [key, `*.${key}`, `*["x-api-key"]`]);
  * @param stream where it goes; tools keep stdout for their results
  */
 export function createLogger(level: string, stream: 'stdout' | 'stderr' = 'stdout'): Logger {
-  const options = { level, base: null, redact: { paths: [...new Set(redact)], censor: '[redacted]' } };
+  const options = { level, base: null, redact: { paths: redact, censor: '[redacted]' } };
   const dest = stream === 'stdout' ? 1 : 2;
   if (!process[stream].isTTY) {
     const timestamp = pino.stdTimeFunctions.isoTime;

@@ -6,7 +6,7 @@ import { startHttpServer } from '../http/server.ts';
 import { createIdentity } from '../identity/identity.ts';
 import { createWebhookSecrets } from '../identity/webhook-secrets.ts';
 import { projections } from '../projections/registry.ts';
-import type { CachedJobQueries } from '../queries/cached-jobs.ts';
+import type { CachedJobs } from '../queries/cached-jobs.ts';
 import { createJobLogQueries } from '../queries/job-logs.ts';
 import { createJobQueries } from '../queries/jobs.ts';
 import { createLiveQueries } from '../queries/live.ts';
@@ -22,7 +22,7 @@ import type { Core } from './core.ts';
  */
 export async function openApi(
   core: Core,
-  jobs: CachedJobQueries,
+  cachedJobs: CachedJobs,
   handlers: HandlerRegistry,
 ): Promise<string> {
   const { config, logger, releasers, database, store, bus, handleJob, createLimitStore } = core;
@@ -38,7 +38,7 @@ export async function openApi(
   const app = createHttpApp({
     identity,
     handleJob,
-    jobs,
+    jobs: cachedJobs.jobs,
     jobLogs: createJobLogQueries(database),
     webhookLogs: createWebhookLogQueries(database),
     webhookSecrets: createWebhookSecrets(database),
@@ -64,6 +64,7 @@ export async function openApi(
     // Not the cached ones: a client resumes from what the stream has.
     jobs: createJobQueries({ database, store }),
     queries: createLiveQueries(database),
+    observe: (events) => cachedJobs.observe(events),
     allowedOrigins: config.ALLOWED_ORIGINS,
     logger,
   });

@@ -7,7 +7,7 @@ import type { Config } from '../config.ts';
 import type { Logger } from '../logger.ts';
 import { startCacheFollower } from '../queries/cache-follower.ts';
 import { createCachedJobs } from '../queries/cached-jobs.ts';
-import type { CachedJobQueries } from '../queries/cached-jobs.ts';
+import type { CachedJobs } from '../queries/cached-jobs.ts';
 import { createJobQueries } from '../queries/jobs.ts';
 import type { Releasers } from '../releasers.ts';
 import type { HandlerRegistry } from '../workers/handler.ts';
@@ -21,7 +21,7 @@ export interface Core extends Adapters {
   readonly releasers: Releasers;
   readonly handleJob: HandleJobCommand;
   /** null in a process without the api. */
-  readonly jobs: CachedJobQueries | null;
+  readonly cachedJobs: CachedJobs | null;
   /** UUID of this process, for leases. */
   readonly holder: string;
 }
@@ -36,7 +36,7 @@ export async function openCore(
   const { database, store, bus, openCache } = adapters;
   const commands = hintingCancels(loggingTransitions(createJobCommandHandler(store), logger), bus);
   const core = { ...adapters, config, logger, releasers, holder: randomUUID() };
-  if (!config.ROLES.includes('api')) return { ...core, handleJob: commands, jobs: null };
+  if (!config.ROLES.includes('api')) return { ...core, handleJob: commands, cachedJobs: null };
   const cachedJobs = createCachedJobs({
     jobs: createJobQueries({ database, store }),
     cache: openCache(),
@@ -45,7 +45,7 @@ export async function openCore(
   const follower = await startCacheFollower({ store, sink: cachedJobs, logger });
   releasers.push('cache follower', () => follower.stop());
   // Also what this process's worker does: the cache is never behind it.
-  return { ...core, handleJob: cachedJobs.remembering(commands), jobs: cachedJobs.jobs };
+  return { ...core, handleJob: cachedJobs.remembering(commands), cachedJobs };
 }
 
 /** The job types of this process. The api asks them what they think of a payload, the worker runs them. */

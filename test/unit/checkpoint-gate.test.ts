@@ -37,18 +37,18 @@ function setup(checkpoints: Record<string, Checkpoint> = {}) {
 
 const never = new AbortController().signal;
 
-test('an event passes when its own read model has it, told by the bus without a look', async () => {
+test('an event passes when the read models have it, told by the bus without a look', async () => {
   const { gate, bus, looks } = setup();
   expect(gate.passes(JOB)).toBe(false);
   const waiting = Promise.all([gate.wait(JOB, never), gate.wait(LOG, never)]);
   bus.publish('checkpoint', { projection: 'jobs', position: '5' });
   bus.publish('checkpoint', { projection: 'job_logs', position: '4' });
-  await gate.wait(JOB, never);
-  expect([gate.passes(JOB), gate.passes(LOG)]).toEqual([true, false]);
+  // A job's own event is a line of its log, too.
+  expect([gate.passes(JOB), gate.passes(LOG)]).toEqual([false, false]);
   bus.publish('checkpoint', { projection: 'job_logs', position: '6' });
   bus.publish('checkpoint', { projection: 'job_logs', position: '3' });
   await waiting;
-  expect(gate.passes(LOG)).toBe(true);
+  expect([gate.passes(JOB), gate.passes(LOG)]).toEqual([true, true]);
   expect(looks()).toBe(0);
 });
 
@@ -59,6 +59,7 @@ test('without the bus it looks for itself, also after Postgres was away', async 
   await expect.poll(looks).toBeGreaterThan(0);
   setAway(false);
   checkpoints['jobs'] = { position: 5n, stopped: false };
+  checkpoints['job_logs'] = { position: 5n, stopped: false };
   await waiting;
   expect(gate.passes(JOB)).toBe(true);
 });

@@ -24,7 +24,7 @@ interface Passing {
 /** Tells which events the read models have already. */
 export interface CheckpointGate {
   /**
-   * Whether the read model has what the event tells of, as far as is known. A log read model that has stopped is not
+   * Whether the read models have what the event tells of, as far as is known. A log read model that has stopped is not
    * waited for: `/readyz` tells of it, and the events are true without it.
    */
   passes(event: Passing): boolean;
@@ -67,9 +67,10 @@ export function createCheckpointGate({ queries, bus, logger }: CheckpointGateOpt
     known.get(name)?.stopped === true &&
     performance.now() - stoppedSeenAt < STOPPED_FOR_MS;
 
+  /** A job's own events are lines of its log as well: they wait for both read models. */
   function passes({ stream, position }: Passing): boolean {
-    const name = stream.startsWith(JOB_LOG_PREFIX) ? JOB_LOGS : JOBS;
-    return (known.get(name)?.position ?? START) >= position || isStopped(name);
+    const wanted = stream.startsWith(JOB_LOG_PREFIX) ? [JOB_LOGS] : [JOBS, JOB_LOGS];
+    return wanted.every((name) => (known.get(name)?.position ?? START) >= position || isStopped(name));
   }
 
   /** Until the next hint, the time for the next look, or the signal. */

@@ -51,6 +51,8 @@ export interface LiveFeedOptions {
   readonly store: EventStore;
   readonly gate: CheckpointGate;
   readonly owners: JobOwners;
+  /** Is shown every event of a job before clients are told, so that what they then read here is not older. Never rejects. */
+  readonly observe?: ((events: readonly PositionedEvent[]) => Promise<void>) | undefined;
   readonly logger: Logger;
 }
 
@@ -87,7 +89,7 @@ interface Tail {
   readonly stop: () => void;
 }
 
-export function createLiveFeed({ store, gate, owners, logger }: LiveFeedOptions): LiveFeed {
+export function createLiveFeed({ store, gate, owners, observe, logger }: LiveFeedOptions): LiveFeed {
   const listeners = new Set<LiveListener>();
   const byJob = new Map<string, Set<LiveListener>>();
   const byUser = new Map<string, Set<LiveListener>>();
@@ -152,6 +154,7 @@ export function createLiveFeed({ store, gate, owners, logger }: LiveFeedOptions)
   ): Promise<void> {
     let burst = 0;
     let prepared = false;
+    await observe?.(events.filter(({ stream }) => stream.startsWith(JOB_PREFIX)));
     for (const event of events) {
       if (!gate.passes(event)) await gate.wait(event, signal);
       if (isAborted(signal)) return;

@@ -17,6 +17,7 @@ import { createJobOwners } from './job-owners.ts';
 import { LiveConnection } from './live-connection.ts';
 import type { LiveLimits } from './live-connection.ts';
 import { createLiveFeed } from './live-feed.ts';
+import type { LiveFeedOptions } from './live-feed.ts';
 import { createLiveSocket } from './live-socket.ts';
 import type { LiveSocket } from './live-socket.ts';
 import { answer, serveWithoutUpgrade } from './raw-http.ts';
@@ -60,6 +61,8 @@ export interface LiveServerOptions {
   readonly identity: Pick<Identity, 'grant' | 'findRevoked'>;
   readonly jobs: JobQueries;
   readonly queries: LiveQueries;
+  /** See {@link LiveFeedOptions.observe}. */
+  readonly observe?: LiveFeedOptions['observe'];
   /** Origins whose pages may connect, beside the service's own. */
   readonly allowedOrigins: readonly string[];
   readonly logger: Logger;
@@ -90,7 +93,7 @@ export function startLiveServer(options: LiveServerOptions): Service {
   const limits = { ...defaultLimits, ...options.limits };
   const gate = createCheckpointGate({ queries, bus, logger });
   const owners = createJobOwners({ queries, store });
-  const feed = createLiveFeed({ store, gate, owners, logger });
+  const feed = createLiveFeed({ store, gate, owners, observe: options.observe, logger });
   const scan = createScanner({
     store,
     owners,
