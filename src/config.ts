@@ -13,7 +13,10 @@ export type Role = (typeof ROLES)[number];
 
 const duration = z
   .string()
-  .refine((text) => ms(text as ms.StringValue) > 0, 'must be a duration such as 15m or 7d');
+  .refine(
+    (text) => text.length <= 100 && ms(text as ms.StringValue) > 0,
+    'must be a duration such as 15m or 7d',
+  );
 const wholeNumber = (least: number, most = Number.MAX_SAFE_INTEGER) =>
   z
     .string()
