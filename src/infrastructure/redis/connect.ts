@@ -1,4 +1,3 @@
-import { once } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import { errorMessage } from '../../errors.ts';
@@ -176,7 +175,7 @@ function firstContact(redis: Redis, waitMs: number): Promise<string | null> {
 export async function endConnection(redis: Redis): Promise<void> {
   // Between two attempts there is no socket whose end could be waited for.
   const isOpen = ['connecting', 'connect', 'ready'].includes(redis.status);
-  const ended = isOpen ? once(redis, 'end') : Promise.resolve();
+  const ended = isOpen ? new Promise<void>((resolve) => redis.once('end', resolve)) : Promise.resolve();
   redis.disconnect();
   await Promise.race([ended, delay(CLOSE_MS, undefined, { ref: false })]);
 }
