@@ -1,5 +1,10 @@
 import { randomUUID } from 'node:crypto';
 import { expect, test } from 'vitest';
+import { createMemoryJobCache } from '../../src/infrastructure/memory/job-cache.ts';
+import { createCachedJobs } from '../../src/queries/cached-jobs.ts';
+import type { CachedJobs } from '../../src/queries/cached-jobs.ts';
+import { createJobQueries } from '../../src/queries/jobs.ts';
+import { silentLogger } from '../support/database.ts';
 import { events } from '../support/job-spec.ts';
 import { startLive } from '../support/live.ts';
 import { createGate, eventually } from '../support/waiting.ts';
@@ -37,6 +42,29 @@ test('a job is followed from its submission to its end, revisions without a gap'
   expect(told.filter(({ type }) => type !== 'job:log').map(({ revision }) => revision)).toEqual([1, 2, 3, 4]);
   expect(told.filter(({ type }) => type === 'job:log').map(({ logRevision }) => logRevision)).toEqual([0, 1]);
   expect(new Set(told.map(({ cursor }) => cursor)).size).toBe(told.length);
+});
+
+test('what a message tells of is in the cache when the client reads, before the follower of the cache has seen it', async () => {
+  const cached: { jobs?: CachedJobs } = {};
+  const live = await startLive({ observe: (events) => cached.jobs!.observe(events) });
+  const { store, database } = live;
+  const jobs = createJobQueries({ database, store });
+  // Nobody follows the store for it: but for the live feed it would go on serving what it has.
+  const cache = createCachedJobs({ jobs, cache: createMemoryJobCache(), logger: silentLogger });
+  cached.jobs = cache;
+  const read = async (userId: string, jobId: string) => {
+    cache.confirm(performance.now());
+    return cache.jobs.find(jobId, userId);
+  };
+  const user = await live.newUser();
+  const client = await live.connect(user.token);
+  const job = await live.newJob(user.id);
+  await client.subscribe(job.id);
+  await read(user.id, job.id);
+  expect(await read(user.id, job.id)).toMatchObject({ cached: true, job: { status: 'PENDING' } });
+  await job.append(events.started(1));
+  await client.message('job:processing', job.id);
+  expect(await read(user.id, job.id)).toMatchObject({ cached: true, job: { status: 'PROCESSING' } });
 });
 
 test('who subscribes late is told of the state, and of the event that led to it', async () => {

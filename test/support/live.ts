@@ -6,7 +6,7 @@ import type { DomainEvent } from '../../src/events/codec.ts';
 import type { EventStore } from '../../src/events/event-store.ts';
 import { jobLogStream, jobStream } from '../../src/events/job.ts';
 import { startLiveServer } from '../../src/http/live/live-server.ts';
-import type { LiveServerLimits } from '../../src/http/live/live-server.ts';
+import type { LiveServerLimits, LiveServerOptions } from '../../src/http/live/live-server.ts';
 import { startHttpServer } from '../../src/http/server.ts';
 import { createIdentityStore } from '../../src/identity/identity-store.ts';
 import { createIdentity } from '../../src/identity/identity.ts';
@@ -23,6 +23,7 @@ import { passwords } from './passwords.ts';
 import { createTestStore, stored } from './store.ts';
 
 export interface LiveOptions {
+  readonly observe?: LiveServerOptions['observe'];
   readonly limits?: Partial<LiveServerLimits>;
   readonly allowedOrigins?: readonly string[];
   readonly accessExpiresIn?: string;
@@ -70,6 +71,7 @@ export async function startLive(options: LiveOptions = {}) {
     identity,
     jobs: createJobQueries({ database, store: seenStore }),
     queries: createLiveQueries(database),
+    observe: options.observe,
     allowedOrigins: options.allowedOrigins ?? [],
     logger,
     limits: options.limits ?? {},
