@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { isAborted } from './abort.ts';
+import { isAborted } from './waiting.ts';
 import { startApp } from './app.ts';
 import { loadConfig } from './config.ts';
 import { StartupError } from './errors.ts';

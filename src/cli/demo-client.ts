@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { sleep } from '../abort.ts';
+import { sleep } from '../waiting.ts';
 import { errorMessage } from '../errors.ts';
 
 const answer = z.object({

@@ -7,7 +7,7 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { sleep } from '../abort.ts';
+import { sleep } from '../waiting.ts';
 import { environmentWith } from '../config.ts';
 
 export interface DemoService {

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { parseArgs } from 'node:util';
-import { sleep } from '../abort.ts';
+import { sleep } from '../waiting.ts';
 import { errorMessage } from '../errors.ts';
 import { DemoClient } from './demo-client.ts';
 import type { DemoJob } from './demo-client.ts';

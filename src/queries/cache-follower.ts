@@ -1,4 +1,4 @@
-import { isAborted, sleep } from '../abort.ts';
+import { backoff, isAborted, sleep } from '../waiting.ts';
 import { errorMessage } from '../errors.ts';
 import { CheckpointAheadError } from '../events/event-store.ts';
 import type { EventStore, Position } from '../events/event-store.ts';
@@ -60,10 +60,7 @@ export async function startCacheFollower({ store, sink, logger }: CacheFollowerO
         }
         logger.warn({ failures, reason: errorMessage(error) }, 'The job cache cannot follow; trying again');
       }
-      await sleep(
-        Math.min(RETRY_MS.first * 2 ** failures, RETRY_MS.most) * (0.5 + Math.random() / 2),
-        signal,
-      );
+      await sleep(backoff(failures + 1, RETRY_MS.first, RETRY_MS.most), signal);
     }
   }
 

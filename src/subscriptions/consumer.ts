@@ -1,4 +1,4 @@
-import { isAborted, sleep } from '../abort.ts';
+import { backoff, isAborted, sleep } from '../waiting.ts';
 import type { Database, Queryable } from '../database.ts';
 import { AppError, errorMessage, UnavailableError } from '../errors.ts';
 import { decodeEvent } from '../events/codec.ts';
@@ -65,8 +65,7 @@ export async function consume(consumer: Consumer, options: ConsumeOptions): Prom
         { consumer: consumer.name, failures, reason: errorMessage(error) },
         'Consumer interrupted; retrying',
       );
-      const backoff = Math.min(RETRY_MS.first * 2 ** failures, RETRY_MS.most);
-      await sleep(backoff * (0.5 + Math.random() / 2), signal);
+      await sleep(backoff(failures, RETRY_MS.first, RETRY_MS.most), signal);
     }
   }
 }

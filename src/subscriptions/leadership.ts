@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { isAborted, sleep } from '../abort.ts';
+import { isAborted, sleep } from '../waiting.ts';
 import type { Queryable } from '../database.ts';
 import { errorMessage } from '../errors.ts';
 import type { Logger } from '../logger.ts';

@@ -1,4 +1,4 @@
-import { sleep } from '../abort.ts';
+import { sleep } from '../waiting.ts';
 import { loadTracedJob } from '../commands/handle-command.ts';
 import type { HandleJobCommand } from '../commands/handle-command.ts';
 import type { Queryable } from '../database.ts';

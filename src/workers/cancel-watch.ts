@@ -1,4 +1,4 @@
-import { isAborted, sleep } from '../abort.ts';
+import { isAborted, sleep } from '../waiting.ts';
 import type { Bus } from '../bus.ts';
 import { loadJob } from '../commands/handle-command.ts';
 import type { Queryable } from '../database.ts';

@@ -1,4 +1,4 @@
-import { sleep } from '../abort.ts';
+import { sleep } from '../waiting.ts';
 import { errorMessage } from '../errors.ts';
 import type { HandleJobCommand } from '../commands/handle-command.ts';
 import type { Database, Queryable } from '../database.ts';

@@ -1,4 +1,3 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import { v7 as uuidv7 } from 'uuid';
 import type { CommandContext } from '../commands/handle-command.ts';
 import { UnavailableError } from '../errors.ts';
@@ -7,6 +6,7 @@ import type { EventStore, NewEvent } from '../events/event-store.ts';
 import { jobLogStream } from '../events/job.ts';
 import type { Job, JobLogEvent } from '../events/job.ts';
 import type { Logger } from '../logger.ts';
+import { backoff, sleep } from '../waiting.ts';
 import { checkedLogLine, checkedProgress } from './handler.ts';
 
 export interface ExecutionLogOptions {
@@ -181,6 +181,6 @@ export class ExecutionLog {
 /** Waits before the next try, jittered; the close of the log cuts short a wait that began before it. */
 async function pause(failures: number, lastTries: number, closing: AbortSignal): Promise<void> {
   const tries = lastTries > 0 ? lastTries : failures;
-  const ms = Math.min(FIRST_RETRY_MS * 2 ** (tries - 1), LONGEST_RETRY_MS) * (0.5 + Math.random() / 2);
-  await delay(ms, undefined, lastTries > 0 ? {} : { signal: closing }).catch(() => undefined);
+  const ms = backoff(tries, FIRST_RETRY_MS, LONGEST_RETRY_MS);
+  await sleep(ms, lastTries > 0 ? undefined : closing);
 }

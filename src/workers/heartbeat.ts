@@ -1,4 +1,4 @@
-import { isAborted, sleep } from '../abort.ts';
+import { isAborted, sleep } from '../waiting.ts';
 import type { Queryable } from '../database.ts';
 import { errorMessage } from '../errors.ts';
 import type { Execution } from '../events/job.ts';

@@ -1,4 +1,4 @@
-import { isAborted, sleep } from '../abort.ts';
+import { isAborted, sleep } from '../waiting.ts';
 import type { Database } from '../database.ts';
 import { errorMessage } from '../errors.ts';
 import type { Logger } from '../logger.ts';

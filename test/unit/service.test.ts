@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { describe, expect, it } from 'vitest';
-import { sleep } from '../../src/abort.ts';
+import { sleep } from '../../src/waiting.ts';
 import { startLoop } from '../../src/service.ts';
 import { createGate } from '../support/waiting.ts';
 

@@ -1,4 +1,4 @@
-import { isAborted } from '../../abort.ts';
+import { isAborted } from '../../waiting.ts';
 import type { Bus } from '../../bus.ts';
 import { errorMessage } from '../../errors.ts';
 import { START } from '../../events/event-store.ts';

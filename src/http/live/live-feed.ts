@@ -1,5 +1,5 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { isAborted, sleep } from '../../abort.ts';
+import { isAborted, sleep } from '../../waiting.ts';
 import { errorMessage, UnavailableError } from '../../errors.ts';
 import { decodeEvent } from '../../events/codec.ts';
 import { START } from '../../events/event-store.ts';

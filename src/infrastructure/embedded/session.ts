@@ -6,6 +6,7 @@ import { prepareCluster, writeClusterRecord } from './cluster.ts';
 import type { Launcher } from './launcher.ts';
 import { answeringServer, removeNotice, writeNotice } from './notice.ts';
 import { stopOrphan } from './orphan.ts';
+import { isAborted } from '../../waiting.ts';
 import { lockFreed, releaseLocks, tryLock } from './process-lock.ts';
 import type { ProcessLock } from './process-lock.ts';
 import { embeddedUrl } from './readiness.ts';
@@ -158,9 +159,4 @@ export class Session {
       }
     }
   }
-}
-
-/** The compiler takes `aborted` for constant between two awaits. */
-function isAborted(signal: AbortSignal): boolean {
-  return signal.aborted;
 }

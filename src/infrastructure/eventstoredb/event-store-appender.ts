@@ -3,7 +3,7 @@ import type { EventStoreDBClient, JSONEventData } from '@eventstore/db-client';
 import { assertEventSize, EventTooLargeError, WrongExpectedRevisionError } from '../../events/event-store.ts';
 import type { ExpectedRevision, NewEvent, RecordedEvent } from '../../events/event-store.ts';
 import type { Logger } from '../../logger.ts';
-import { backoff, sleep } from '../postgres/waiting.ts';
+import { backoff, sleep } from '../../waiting.ts';
 import { LEADER } from './client.ts';
 import { describe, isTransient, NoAnswerError, translateError, unavailable } from './errors.ts';
 import { readStreamPage } from './event-store-reads.ts';

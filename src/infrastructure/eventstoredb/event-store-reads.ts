@@ -21,7 +21,7 @@ import type {
   ReadOptions,
   RecordedEvent,
 } from '../../events/event-store.ts';
-import { backoff, sleep } from '../postgres/waiting.ts';
+import { backoff, sleep } from '../../waiting.ts';
 import { LEADER, release } from './client.ts';
 import { isTransient, NoAnswerError, translateError } from './errors.ts';
 

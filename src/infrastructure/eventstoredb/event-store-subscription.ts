@@ -3,7 +3,7 @@ import type { EventStoreDBClient } from '@eventstore/db-client';
 import { CheckpointAheadError, START } from '../../events/event-store.ts';
 import type { Position, SubscribeOptions, SubscriptionMessage } from '../../events/event-store.ts';
 import type { Logger } from '../../logger.ts';
-import { backoff, isAborted, sleep } from '../postgres/waiting.ts';
+import { backoff, isAborted, sleep } from '../../waiting.ts';
 import { describe } from './errors.ts';
 import { readAllFrom, readHead, toPositioned } from './event-store-reads.ts';
 import { isWanted, openFeed } from './subscription-feed.ts';

@@ -2,7 +2,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { errorMessage, UnavailableError } from '../../errors.ts';
 import { WrongExpectedRevisionError } from '../../events/event-store.ts';
 import type { Logger } from '../../logger.ts';
-import { backoff, sleep } from './waiting.ts';
+import { backoff, sleep } from '../../waiting.ts';
 import { createConnection } from './connection.ts';
 import { isConnectionLoss, sqlState, translateError } from './errors.ts';
 import { sendBatch } from './event-store-batch.ts';

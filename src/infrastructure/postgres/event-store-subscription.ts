@@ -6,7 +6,7 @@ import type { Logger } from '../../logger.ts';
 import { readHead, readPage } from './event-store-pages.ts';
 import type { Page } from './event-store-pages.ts';
 import type { Pulse } from './pulse.ts';
-import { backoff, isAborted, sleep } from './waiting.ts';
+import { backoff, isAborted, sleep } from '../../waiting.ts';
 
 export interface SubscriptionDeps {
   readonly database: Queryable;

@@ -1,15 +1,12 @@
-import type pg from 'pg';
 import { createLocalBus, encodeMessage } from '../../bus.ts';
 import type { Bus } from '../../bus.ts';
 import { errorMessage } from '../../errors.ts';
 import type { Logger } from '../../logger.ts';
-import { createConnection } from './connection.ts';
-import { backoff, isAborted, sleep } from './waiting.ts';
+import { createListening } from './listening.ts';
 
 const CHANNEL = 'asyncly_bus';
 /** Messages that wait for the connection; beyond it the oldest is dropped. */
 const MAX_WAITING = 1_000;
-const RETRY = { first: 100, most: 5_000 };
 
 /**
  * The bus over LISTEN and NOTIFY, on one connection that is made anew when it breaks. What is published meanwhile waits,
@@ -18,51 +15,26 @@ const RETRY = { first: 100, most: 5_000 };
 export function createNotifyBus({ url, logger }: { url: string; logger: Logger }): Bus {
   const local = createLocalBus(logger);
   const closing = new AbortController();
-  const connection = createConnection({
+  const listening = createListening({
     url,
     applicationName: 'asyncly bus',
-    lockTimeout: 5_000,
-    statementTimeout: 5_000,
-    queryTimeout: 6_000,
-    // A hint is not worth waiting for the disk.
-    setup: `SET synchronous_commit = off; LISTEN ${CHANNEL}`,
+    channel: CHANNEL,
+    signal: closing.signal,
+    begun: () => sendSoon(),
+    // Our own come without the detour.
+    heard: (payload) => local.deliverEncoded(payload),
+    lost: () => logger.warn('Bus interrupted; reconnecting'),
+    unavailable: (failures, error) => {
+      const level = failures < 4 ? 'warn' : 'error';
+      logger[level](
+        { failures, reason: errorMessage(error) },
+        'Bus not available; others hear of changes when they poll',
+      );
+    },
   });
+  const { connection } = listening;
   let waiting: string[] = [];
   let sending: Promise<void> | null = null;
-  let connected: Promise<void> | null = null;
-
-  async function stayConnected(): Promise<void> {
-    for (let failures = 0; !closing.signal.aborted;) {
-      try {
-        const client = await connection.get();
-        failures = 0;
-        const lost = hear(client);
-        sendSoon();
-        await lost;
-        if (!isAborted(closing.signal)) logger.warn('Bus interrupted; reconnecting');
-      } catch (error) {
-        failures++;
-        logger[failures < 4 ? 'warn' : 'error'](
-          { failures, reason: errorMessage(error) },
-          'Bus not available; others hear of changes when they poll',
-        );
-      }
-      await sleep(backoff(Math.max(failures, 1), RETRY.first, RETRY.most), closing.signal);
-    }
-  }
-
-  /** Resolves when the connection ends. */
-  function hear(client: pg.Client): Promise<void> {
-    const { processID } = client as pg.Client & { readonly processID?: number };
-    client.on('notification', ({ processId, payload }) => {
-      // Our own have been delivered without the detour.
-      if (processId !== processID && payload !== undefined) local.deliverEncoded(payload);
-    });
-    return new Promise((resolve) => {
-      client.once('end', resolve);
-      client.once('error', () => resolve());
-    });
-  }
 
   function sendSoon(): void {
     if (closing.signal.aborted || waiting.length === 0) return;
@@ -89,14 +61,10 @@ export function createNotifyBus({ url, logger }: { url: string; logger: Logger }
     }
   }
 
-  const connect = (): void => {
-    if (!closing.signal.aborted) connected ??= stayConnected();
-  };
-
   return {
     publish(channel, message) {
       if (closing.signal.aborted) return;
-      connect();
+      listening.start();
       local.deliver(channel, message);
       const text = encodeMessage(channel, message);
       if (text === null) {
@@ -108,7 +76,7 @@ export function createNotifyBus({ url, logger }: { url: string; logger: Logger }
       sendSoon();
     },
     subscribe(channel, listener) {
-      connect();
+      listening.start();
       return local.subscribe(channel, listener);
     },
     async close() {
@@ -116,7 +84,7 @@ export function createNotifyBus({ url, logger }: { url: string; logger: Logger }
       local.clear();
       await sending;
       await connection.close();
-      await connected;
+      await listening.stopped();
     },
   };
 }

@@ -1,0 +1,16 @@
+import { setTimeout as delay } from 'node:timers/promises';
+
+/** Waits, or returns early when the signal aborts. */
+export async function sleep(milliseconds: number, signal?: AbortSignal): Promise<void> {
+  await delay(milliseconds, undefined, signal ? { signal } : {}).catch(() => undefined);
+}
+
+/** Exponential backoff with jitter. @param failures in a row so far, from 1 @returns milliseconds, at most `most` */
+export function backoff(failures: number, first: number, most: number): number {
+  return Math.min(first * 2 ** (failures - 1), most) * (0.5 + Math.random() / 2);
+}
+
+/** The signal's state now. A call, because the compiler takes an earlier look at `aborted` for the state ever after. */
+export function isAborted(signal: AbortSignal): boolean {
+  return signal.aborted;
+}
