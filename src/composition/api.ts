@@ -45,7 +45,7 @@ export async function openApi(
     requestRedelivery: createRedelivery(store, createWebhookCommandHandler(store)),
     checkWebhookUrl: (url) => urlProblem(url, config.WEBHOOK_ALLOW_PRIVATE_NETWORKS),
     checkPayload: (type, payload) => handlers.find(type)?.checkPayload(payload) ?? null,
-    readiness: createReadiness({ database, store, projections: projections.map(({ name }) => name) }),
+    readiness: createReadiness({ database, store, projections: projections.map(({ name }) => name), logger }),
     logger,
     trustProxy: config.TRUST_PROXY,
     rateLimits: {

@@ -1,6 +1,7 @@
 import type { Queryable } from '../database.ts';
 import { errorMessage } from '../errors.ts';
 import type { EventStore, Position } from '../events/event-store.ts';
+import type { Logger } from '../logger.ts';
 
 /** How a part is: `failed` makes the service not ready, `degraded` is something to look at. */
 export interface PartState {
@@ -20,6 +21,7 @@ export interface ReadinessOptions {
   readonly store: EventStore;
   /** Names of the projections; of these, only `jobs` decides over readiness. */
   readonly projections: readonly string[];
+  readonly logger: Logger;
 }
 
 /** A checkpoint that trails the store and has not moved for this long belongs to a consumer that is not running. */
@@ -29,6 +31,7 @@ interface CheckpointRow {
   readonly name: string;
   readonly position: Position;
   readonly error: string | null;
+  readonly failed_event_id: string | null;
 }
 
 /** Looks at every part of the service, each time it is called. Never rejects. */
@@ -36,6 +39,7 @@ export function createReadiness({
   database,
   store,
   projections,
+  logger,
 }: ReadinessOptions): () => Promise<Readiness> {
   const stalls = new Map<string, { position: Position; since: number }>();
 
@@ -52,7 +56,8 @@ export function createReadiness({
     const bad = essential ? 'failed' : 'degraded';
     if (!row) return { status: bad, detail: 'has never run' };
     const lag = Number(head > row.position ? head - row.position : 0n);
-    if (row.error !== null) return { status: bad, lag, detail: row.error };
+    // Anyone may ask: the reason, which may quote values of rows, stays in the service's log and in `checkpoints`.
+    if (row.error !== null) return { status: bad, lag, detail: stopped(row) };
     if (standingFor(row, lag > 0) > STALLED_AFTER_MS)
       return { status: bad, lag, detail: 'does not move: is it running?' };
     return { status: 'ok', lag };
@@ -72,7 +77,9 @@ export function createReadiness({
     const parts: Record<string, PartState> = {};
     try {
       parts.postgres = { status: 'failed' };
-      const { rows } = await database.query<CheckpointRow>('SELECT name, position, error FROM checkpoints');
+      const { rows } = await database.query<CheckpointRow>(
+        'SELECT name, position, error, failed_event_id FROM checkpoints',
+      );
       parts.postgres = { status: 'ok' };
       parts.workers = await workersState();
       parts.eventStore = { status: 'failed' };
@@ -89,8 +96,13 @@ export function createReadiness({
       );
     } catch (error) {
       const [name] = Object.entries(parts).find(([, part]) => part.status === 'failed') ?? ['postgres'];
-      parts[name] = { status: 'failed', detail: errorMessage(error) };
+      logger.warn({ part: name, reason: errorMessage(error) }, 'Not ready');
+      parts[name] = { status: 'failed', detail: 'does not answer' };
     }
     return { ready: Object.values(parts).every(({ status }) => status !== 'failed'), parts };
   };
+}
+
+function stopped({ failed_event_id: id }: CheckpointRow): string {
+  return id === null ? 'has stopped: see the log' : `has stopped in front of event ${id}: see the log`;
 }

@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { copyAccounts } from '../../src/identity/copy-accounts.ts';
 import { projections } from '../../src/projections/registry.ts';
 import { LeaderAtWorkError, resetReadModels } from '../../src/projections/reset.ts';
+import type { Queryable } from '../../src/database.ts';
 import { consumerProblems, workerProblems } from '../../src/queries/role-health.ts';
 import { createTestDatabase } from '../support/database.ts';
 import type { TestDatabase } from '../support/database.ts';
@@ -95,12 +96,32 @@ describe('the health of roles', () => {
          ('at-the-end', 9, NULL, now() - interval '1 day'), ('just-behind', 8, NULL, now()),
          ('left-behind', 8, NULL, now() - interval '1 min'), ('stopped', 8, 'cannot apply', now())`,
     );
-    const problems = (name: string) => consumerProblems({ database: test.database, head: 9n }, [name]);
+    const problems = (name: string) =>
+      consumerProblems({ database: test.database, head: 9n, secondLookMs: 1 }, [name]);
     expect(await problems('at-the-end')).toEqual([]);
     expect(await problems('just-behind')).toEqual([]);
     expect(await problems('left-behind')).toEqual(['left-behind does not move']);
     expect(await problems('stopped')).toEqual(['stopped has stopped: cannot apply']);
     expect(await problems('new')).toEqual(['new has never run']);
+  });
+
+  test('of a consumer that was idle: it has a moment for what has just come', async () => {
+    await using test = await createTestDatabase();
+    const { database } = test;
+    await database.query(
+      `INSERT INTO checkpoints (name, position, updated_at) VALUES ('idle', 8, now() - interval '1 min')`,
+    );
+    let looks = 0;
+    const watched: Queryable = {
+      async query(sql, values) {
+        const result = await database.query<never>(sql, values);
+        // Right after the first look it takes the event that has just come.
+        if (++looks === 1) await database.query(`UPDATE checkpoints SET position = 9, updated_at = now()`);
+        return result;
+      },
+    };
+    expect(await consumerProblems({ database: watched, head: 9n, secondLookMs: 1 }, ['idle'])).toEqual([]);
+    expect(looks).toBe(2);
   });
 
   test('of a worker: by the heartbeats of its own machine', async () => {

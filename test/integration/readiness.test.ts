@@ -12,7 +12,7 @@ async function setup() {
   const test = await createTestStore();
   onTestFinished(() => test.drop());
   const { store, database } = test;
-  const check = createReadiness({ store, database, projections: ['jobs', 'job_logs'] });
+  const check = createReadiness({ store, database, projections: ['jobs', 'job_logs'], logger: silentLogger });
   const append = async () => {
     const event = stored(events.created({ jobId: randomUUID() }));
     await store.append(jobStream(event.data['jobId'] as string), [event], { expected: 'no_stream' });
@@ -66,7 +66,7 @@ describe('readiness', () => {
   it.each([
     ['jobs', false, 'failed'],
     ['job_logs', true, 'degraded'],
-  ])('names the event that stopped %s', async (name, ready, status) => {
+  ])('names the event that stopped %s, and keeps the reason from strangers', async (name, ready, status) => {
     const { check, append, store, database, allAtHead } = await setup();
     await allAtHead();
     const event = await append();
@@ -80,8 +80,10 @@ describe('readiness', () => {
     const state = await check();
     expect(state.ready).toBe(ready);
     expect(state.parts[`projection:${name}`]?.status).toBe(status);
-    expect(state.parts[`projection:${name}`]?.detail).toContain(`JobCreated ${event.id}`);
-    expect(state.parts[`projection:${name}`]?.detail).toContain('no such column');
+    expect(state.parts[`projection:${name}`]?.detail).toContain(`in front of event ${event.id}`);
+    expect(JSON.stringify(state)).not.toContain('no such column');
+    const { rows } = await database.query('SELECT error FROM checkpoints WHERE name = $1', [name]);
+    expect(rows).toEqual([{ error: expect.stringContaining('no such column') as string }]);
   });
 
   it('takes a checkpoint that trails and does not move for one that nobody moves', async () => {
@@ -119,18 +121,22 @@ describe('readiness', () => {
     await drop();
     const { ready, parts } = await check();
     expect(ready).toBe(false);
-    expect(parts['postgres']?.status).toBe('failed');
-    expect(parts['postgres']?.detail).toBeDefined();
+    expect(parts['postgres']).toEqual({ status: 'failed', detail: 'does not answer' });
   });
 
   it('says so when the event store is away', async () => {
     const { database } = await setup();
     const store = { head: () => Promise.reject(new Error('gone')) } as never;
-    const { ready, parts } = await createReadiness({ database, store, projections: ['jobs'] })();
+    const { ready, parts } = await createReadiness({
+      database,
+      store,
+      projections: ['jobs'],
+      logger: silentLogger,
+    })();
     expect(ready).toBe(false);
     expect(parts).toMatchObject({
       postgres: { status: 'ok' },
-      eventStore: { status: 'failed', detail: 'gone' },
+      eventStore: { status: 'failed', detail: 'does not answer' },
     });
   });
 });
