@@ -8,6 +8,7 @@ import type { Projection } from './projection.ts';
 /** The log of a job: what its life cycle says, and what its handler reported. */
 export const jobLogsProjection: Projection = {
   name: 'job_logs',
+  tables: ['job_logs'],
   prefixes: [JOB_PREFIX, JOB_LOG_PREFIX],
   apply,
 };

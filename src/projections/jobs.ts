@@ -8,7 +8,12 @@ import type { ConsumedEvent } from '../subscriptions/consumer.ts';
 import type { Projection } from './projection.ts';
 
 /** One row a job, at the state its stream folds to. */
-export const jobsProjection: Projection = { name: 'jobs', prefixes: [JOB_PREFIX], apply };
+export const jobsProjection: Projection = {
+  name: 'jobs',
+  tables: ['jobs'],
+  prefixes: [JOB_PREFIX],
+  apply,
+};
 
 async function apply(events: readonly ConsumedEvent[], tx: Queryable): Promise<void> {
   const created = new Set(

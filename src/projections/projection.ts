@@ -5,6 +5,8 @@ import type { ConsumedEvent } from '../subscriptions/consumer.ts';
 export interface Projection {
   /** Its name, which is also its row in `checkpoints`. */
   readonly name: string;
+  /** Its tables; the first one's name is usually the projection's. Nothing else writes to them. */
+  readonly tables: readonly string[];
   /** Streams it reads, by the beginning of their names. */
   readonly prefixes: readonly string[];
   /**

@@ -14,14 +14,13 @@ export class LeaderAtWorkError extends AppError {
 /**
  * Empties every read model, the list of open work, and all checkpoints, in one transaction: the service makes them anew from
  * the first event on. For when the event store behind them has become another one, whose positions are other positions.
- * @param projections whose tables carry their names
  * @throws LeaderAtWorkError
  */
 export async function resetReadModels(
   database: Database,
-  projections: readonly Pick<Projection, 'name'>[],
+  projections: readonly Pick<Projection, 'tables'>[],
 ): Promise<void> {
-  const tables = [...projections.map(({ name }) => name), 'open_work', 'checkpoints'];
+  const tables = [...projections.flatMap((projection) => projection.tables), 'open_work', 'checkpoints'];
   await database.transaction(async (tx) => {
     // Whoever wants to lead waits for the end of this transaction.
     await tx.query('LOCK TABLE leases IN EXCLUSIVE MODE');

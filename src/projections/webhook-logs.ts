@@ -4,7 +4,12 @@ import type { ConsumedEvent } from '../subscriptions/consumer.ts';
 import type { Projection } from './projection.ts';
 
 /** One row an attempt to deliver a webhook. */
-export const webhookLogsProjection: Projection = { name: 'webhook_logs', prefixes: [WEBHOOK_PREFIX], apply };
+export const webhookLogsProjection: Projection = {
+  name: 'webhook_logs',
+  tables: ['webhook_logs'],
+  prefixes: [WEBHOOK_PREFIX],
+  apply,
+};
 
 async function apply(events: readonly ConsumedEvent[], tx: Queryable): Promise<void> {
   const rows = events.flatMap(({ event, recorded: { id, position, metadata } }) =>
