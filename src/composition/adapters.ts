@@ -3,6 +3,7 @@ import type { Bus } from '../bus.ts';
 import type { JobCache } from '../cache.ts';
 import type { Config } from '../config.ts';
 import type { EventStore } from '../events/event-store.ts';
+import { isOwnStream } from '../events/streams.ts';
 import { createBullmqQueue } from '../infrastructure/bullmq/bullmq-queue.ts';
 import { createPostgresQueueBackend } from '../infrastructure/bullmq/postgres-backend.ts';
 import { createRedisQueueBackend } from '../infrastructure/bullmq/redis-backend.ts';
@@ -52,8 +53,8 @@ export async function openAdapters(config: Config, logger: Logger, releasers: Re
   const database = createDatabase({ url, max: POOL_SIZE, applicationName, logger });
   releasers.push('postgres connections', () => database.close());
   const store = config.EVENTSTORE_URL
-    ? createEventStoreDbEventStore({ url: config.EVENTSTORE_URL, logger })
-    : createPostgresEventStore({ url, database, logger });
+    ? createEventStoreDbEventStore({ url: config.EVENTSTORE_URL, logger, owns: isOwnStream })
+    : createPostgresEventStore({ url, database, logger, owns: isOwnStream });
   releasers.push('event store', () => store.close());
   const redis = await openRedisIfAny(config, logger, releasers);
   const bus = redis ? createRedisBus({ redis, logger }) : createNotifyBus({ url, logger });

@@ -1,6 +1,7 @@
 import type { Config } from '../config.ts';
 import { StartupError } from '../errors.ts';
 import type { EventStore } from '../events/event-store.ts';
+import { isOwnStream } from '../events/streams.ts';
 import { createEventStoreDbEventStore } from '../infrastructure/eventstoredb/event-store.ts';
 import { createPostgresEventStore } from '../infrastructure/postgres/event-store.ts';
 import { databaseAddress, EMBEDDED, openDatabase } from './open-database.ts';
@@ -38,7 +39,11 @@ export async function openEventStore(
       `${address} is no event store: give a postgres://, esdb:// or kurrentdb:// URL, or '${EMBEDDED}'`,
     );
   }
-  const store = createEventStoreDbEventStore({ url: address, logger: options.logger });
+  const store = createEventStoreDbEventStore({
+    url: address,
+    logger: options.logger,
+    owns: isOwnStream,
+  });
   return {
     name: withoutCredentials(address),
     store,

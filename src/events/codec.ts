@@ -88,10 +88,14 @@ export function createCodec<Event extends { readonly type: string; readonly data
     decode(recorded) {
       const schema = schemaByType.get(recorded.type);
       if (!schema) throw new UndecodableEventError(recorded, 'its type is unknown');
-      const version = recorded.metadata.schemaVersion;
+      // Somebody else may have written it: then nothing is sure, not even that there is metadata.
+      const version: unknown = (recorded.metadata as Partial<EventMetadata> | undefined)?.schemaVersion;
       const newest = currentVersion(recorded.type);
-      if (!Number.isInteger(version) || version < 1 || version > newest) {
-        throw new UndecodableEventError(recorded, `its version ${version} is not one of 1 to ${newest}`);
+      if (typeof version !== 'number' || !Number.isInteger(version) || version < 1 || version > newest) {
+        throw new UndecodableEventError(
+          recorded,
+          `its version ${String(version)} is not one of 1 to ${newest}`,
+        );
       }
       const steps = stepsByType.get(recorded.type)?.slice(version - 1) ?? [];
       const parsed = schema.safeParse(upcast(recorded, steps));

@@ -61,7 +61,7 @@ export interface ReadOptions {
 export interface SubscribeOptions {
   /** Hand out events after this position, exclusive. */
   readonly after: Position;
-  /** Stream name prefixes to hand out, e.g. `job-`; empty means every stream. */
+  /** Stream name prefixes to hand out, e.g. `job-`; empty means every stream. A store may be told to leave out those of others. */
   readonly prefixes: readonly string[];
   /** Ends the iteration, without an error. */
   readonly signal: AbortSignal;

@@ -2,16 +2,12 @@ import { createHash } from 'node:crypto';
 import { AppError } from '../errors.ts';
 import { START } from '../events/event-store.ts';
 import type { EventStore, Position, PositionedEvent } from '../events/event-store.ts';
-import { JOB_LOG_PREFIX, JOB_PREFIX } from '../events/job.ts';
-import { WEBHOOK_PREFIX } from '../events/webhook.ts';
+import { isOwnStream, STREAM_PREFIXES } from '../events/streams.ts';
 import { backlog, cursorOver } from './backlog.ts';
-
-/** Every stream that is ours begins with one of these. */
-export const STREAM_PREFIXES: readonly string[] = [JOB_PREFIX, JOB_LOG_PREFIX, WEBHOOK_PREFIX];
 
 export interface ComparedStore {
   readonly store: EventStore;
-  /** Streams that are not ours may be in it: they are passed over. */
+  /** Streams that are not ours may be in it; its subscriptions pass them over. */
   readonly shared: boolean;
 }
 
@@ -95,7 +91,7 @@ export async function* eventsAfter(
 ): AsyncGenerator<readonly PositionedEvent[], void, void> {
   const prefixes = shared ? STREAM_PREFIXES : [];
   for await (const batch of backlog(store, { ...bounds, prefixes })) {
-    const unknown = batch.find(({ stream }) => !STREAM_PREFIXES.some((prefix) => stream.startsWith(prefix)));
+    const unknown = batch.find(({ stream }) => !isOwnStream(stream));
     if (unknown) throw new UnknownStreamError(unknown);
     yield batch;
   }

@@ -100,6 +100,20 @@ describe('decoding', () => {
   });
 });
 
+describe('an event of a type of ours that somebody else wrote', () => {
+  const { metadata: given, ...event } = recorded('JobRetried', { round: 2 });
+
+  it.each([
+    ['no metadata', undefined],
+    ['bytes for metadata', new Uint8Array([1])],
+    ['metadata of its own', { traceId: 'x' }],
+    ['a version that is a text', { ...given, schemaVersion: '1' }],
+  ])('is named as one that cannot be read: %s', (_, metadata) => {
+    const strange = { ...event, metadata: metadata as unknown as typeof given };
+    expect(() => eventCodec.decode(strange)).toThrow(UndecodableEventError);
+  });
+});
+
 describe('encoding', () => {
   it('gives the stored form with the current version', () => {
     expect(eventCodec.encode(events.retried(2), execution(1), metadata)).toEqual({

@@ -6,14 +6,15 @@ import type { Logger } from '../../logger.ts';
 import { backoff, isAborted, sleep } from '../../waiting.ts';
 import { describe } from './errors.ts';
 import { readAllFrom, readHead, toPositioned } from './event-store-reads.ts';
-import { isWanted, openFeed } from './subscription-feed.ts';
-import type { Feed } from './subscription-feed.ts';
+import { openFeed, wantsOf } from './subscription-feed.ts';
+import type { Feed, Wants } from './subscription-feed.ts';
 
 export interface SubscriptionDeps {
   /** For the subscription itself. */
   readonly feeding: EventStoreDBClient;
   /** For reads: not disturbed by what happens to subscriptions, nor the other way round. */
   readonly reading: EventStoreDBClient;
+  readonly owns: (stream: string) => boolean;
   readonly logger: Logger;
 }
 
@@ -77,9 +78,11 @@ async function* follow(
   place: Place,
   target: Position,
 ): AsyncGenerator<SubscriptionMessage, void, void> {
-  yield* stepOver(deps, prefixes, place, signal);
+  const wants = wantsOf(prefixes, deps.owns);
+  yield* stepOver(deps, wants, place, signal);
   if (isAborted(signal)) return;
-  const feed = openFeed(deps.feeding, { after: place.position, prefixes, batchSize });
+  const { feeding, logger } = deps;
+  const feed = openFeed(feeding, { after: place.position, prefixes, wants, batchSize, logger });
   /** The backlog is not done, or a mark is due. */
   let behind = true;
   let overdue: Overdue | null = null;
@@ -104,7 +107,7 @@ async function* follow(
         continue;
       }
       if (found || (await feed.changed(pause, signal))) continue;
-      const look = await lookAhead(deps, feed, prefixes, place.position, signal);
+      const look = await lookAhead(deps, feed, wants, place.position, signal);
       if (look === null || feed.seen > place.position) continue;
       place.failures = 0;
       overdue = check(overdue, look.due);
@@ -126,7 +129,7 @@ async function* follow(
  */
 async function* stepOver(
   { reading }: SubscriptionDeps,
-  prefixes: readonly string[],
+  wants: Wants,
   place: Place,
   signal: AbortSignal,
 ): AsyncGenerator<SubscriptionMessage, void, void> {
@@ -134,7 +137,7 @@ async function* stepOver(
   for await (const event of readAllFrom(reading, place.position, 1, signal)) {
     if (event.position.commit === place.position) return;
     place.position = event.position.commit;
-    if (isWanted(event, prefixes)) yield { kind: 'events', events: [toPositioned(event)] };
+    if (wants(event)) yield { kind: 'events', events: [toPositioned(event)] };
   }
 }
 
@@ -172,13 +175,13 @@ interface Look {
 async function lookAhead(
   { reading, logger }: SubscriptionDeps,
   feed: Feed,
-  prefixes: readonly string[],
+  wants: Wants,
   from: Position,
   signal: AbortSignal,
 ): Promise<Look | null> {
   const stop = new AbortController();
   const either = AbortSignal.any([signal, stop.signal]);
-  const looking = look(reading, prefixes, from, either).catch((error: unknown) => {
+  const looking = look(reading, wants, from, either).catch((error: unknown) => {
     logger.debug({ reason: describe(error) }, 'Subscription cannot look ahead');
     return null;
   });
@@ -190,7 +193,7 @@ async function lookAhead(
 
 async function look(
   reading: EventStoreDBClient,
-  prefixes: readonly string[],
+  wants: Wants,
   from: Position,
   signal: AbortSignal,
 ): Promise<Look | null> {
@@ -200,7 +203,7 @@ async function look(
     count++;
     const { commit, prepare } = event.position;
     if (commit <= from) continue;
-    if (isWanted(event, prefixes)) return { passed, due: commit, end: false };
+    if (wants(event)) return { passed, due: commit, end: false };
     // Part of an old transaction: its commit position is no event's, see `toPositioned`.
     if (commit === prepare) passed = commit;
   }

@@ -12,6 +12,8 @@ export interface EventStoreDbEventStoreOptions {
    */
   readonly url: string;
   readonly logger: Logger;
+  /** Whether subscriptions hand out events of a stream, asked for or not; default all. */
+  readonly owns?: (stream: string) => boolean;
   /** Milliseconds for which an append whose outcome is unknown is tried again; default 8 s. */
   readonly patience?: number;
 }
@@ -21,7 +23,7 @@ export interface EventStoreDbEventStoreOptions {
  * @throws StartupError the url is no connection string
  */
 export function createEventStoreDbEventStore(options: EventStoreDbEventStoreOptions): EventStore {
-  const { url, logger, ...timing } = options;
+  const { url, logger, owns = () => true, ...timing } = options;
   const client = createClient(url, logger);
   // A dropped subscription makes the client close its connection; appends and reads shall not notice.
   const feeding = createClient(url, logger);
@@ -33,7 +35,7 @@ export function createEventStoreDbEventStore(options: EventStoreDbEventStoreOpti
     read: (stream, page) => readStreamPage(client, stream, page),
     subscribe(wanted) {
       const signal = AbortSignal.any([wanted.signal, closing.signal]);
-      return subscribeToLog({ feeding, reading: client, logger }, { ...wanted, signal });
+      return subscribeToLog({ feeding, reading: client, owns, logger }, { ...wanted, signal });
     },
     head: () => readHead(client),
     close() {

@@ -3,6 +3,7 @@ import { START as FROM_START, streamNameFilter } from '@eventstore/db-client';
 import type { AllStreamRecordedEvent, EventStoreDBClient } from '@eventstore/db-client';
 import { START } from '../../events/event-store.ts';
 import type { Position, PositionedEvent } from '../../events/event-store.ts';
+import type { Logger } from '../../logger.ts';
 import { LEADER, release } from './client.ts';
 import { toPositioned } from './event-store-reads.ts';
 
@@ -17,8 +18,10 @@ export interface FeedOptions {
   /** Exclusive. */
   readonly after: Position;
   readonly prefixes: readonly string[];
+  readonly wants: Wants;
   /** Most events of one batch. */
   readonly batchSize: number;
+  readonly logger: Logger;
 }
 
 /** One server-side subscription: what has arrived is taken when the consumer wants it, and nothing runs ahead of that. */
@@ -40,13 +43,20 @@ export interface Feed {
   close(): void;
 }
 
-/** Whether a subscriber to these prefixes wants this event. System events are none of anybody's business here. */
-export function isWanted({ streamId, type }: AllStreamRecordedEvent, prefixes: readonly string[]): boolean {
-  if (streamId.startsWith('$') || type.startsWith('$')) return false;
-  return prefixes.length === 0 || prefixes.some((prefix) => streamId.startsWith(prefix));
+/** Whether an event goes to the subscriber. */
+export type Wants = (event: AllStreamRecordedEvent) => boolean;
+
+/** What a subscriber to these prefixes wants of streams that we own. System events are none of anybody's business here. */
+export function wantsOf(prefixes: readonly string[], owns: (stream: string) => boolean): Wants {
+  return ({ streamId, type }) => {
+    if (streamId.startsWith('$') || type.startsWith('$')) return false;
+    if (prefixes.length > 0 && !prefixes.some((prefix) => streamId.startsWith(prefix))) return false;
+    return owns(streamId);
+  };
 }
 
-export function openFeed(client: EventStoreDBClient, { after, prefixes, batchSize }: FeedOptions): Feed {
+export function openFeed(client: EventStoreDBClient, options: FeedOptions): Feed {
+  const { after, prefixes, wants, batchSize, logger } = options;
   let batch: PositionedEvent[] = [];
   let bytes = 0;
   let seen = after;
@@ -132,7 +142,10 @@ export function openFeed(client: EventStoreDBClient, { after, prefixes, batchSiz
         const { event } = resolved;
         if (!event || event.position.commit <= seen) continue;
         seen = event.position.commit;
-        if (!isWanted(event, prefixes)) continue;
+        if (!wants(event)) {
+          logger.debug({ stream: event.streamId, id: event.id }, 'Passed over an event that is not ours');
+          continue;
+        }
         batch.push(toPositioned(event));
         bytes += JSON.stringify(event.data).length;
       }

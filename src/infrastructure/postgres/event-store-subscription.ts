@@ -1,7 +1,7 @@
 import type { Queryable } from '../../database.ts';
 import { errorMessage, UnavailableError } from '../../errors.ts';
 import { CheckpointAheadError } from '../../events/event-store.ts';
-import type { SubscribeOptions, SubscriptionMessage } from '../../events/event-store.ts';
+import type { PositionedEvent, SubscribeOptions, SubscriptionMessage } from '../../events/event-store.ts';
 import type { Logger } from '../../logger.ts';
 import { readHead, readPage } from './event-store-pages.ts';
 import type { Page } from './event-store-pages.ts';
@@ -11,6 +11,7 @@ import { backoff, isAborted, sleep } from '../../waiting.ts';
 export interface SubscriptionDeps {
   readonly database: Queryable;
   readonly pulse: Pulse;
+  readonly owns: (stream: string) => boolean;
   readonly logger: Logger;
 }
 
@@ -60,10 +61,11 @@ export async function* subscribeToPages(
       const sparse = page.events.length < batchSize / 2;
       scan = sparse && prefixes.length > 0 ? Math.min(scan * 2, batchSize * MOST_SKIPPED) : batchSize;
       if (!page.atHead) ahead = ask();
-      if (page.events.length > 0) yield { kind: 'events', events: page.events };
+      const events = page.events.filter((event) => isOwn(event, deps));
+      if (events.length > 0) yield { kind: 'events', events };
       if (isAborted(signal)) return;
       if (page.atHead) {
-        if (behind || position > (page.events.at(-1)?.position ?? page.after))
+        if (behind || position > (events.at(-1)?.position ?? page.after))
           yield { kind: 'caught-up', position };
         await deps.pulse.wait(asked.beats, POLL.least + Math.random() * (POLL.most - POLL.least), signal);
         // Under a steady stream of appends: fewer and larger pages.
@@ -75,6 +77,12 @@ export async function* subscribeToPages(
   } finally {
     leaving.abort();
   }
+}
+
+function isOwn({ stream, id }: PositionedEvent, { owns, logger }: SubscriptionDeps): boolean {
+  if (owns(stream)) return true;
+  logger.debug({ stream, id }, 'Passed over an event that is not ours');
+  return false;
 }
 
 /** Tries until it works; null when the signal came first. */

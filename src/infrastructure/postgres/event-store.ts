@@ -13,10 +13,17 @@ export interface PostgresEventStoreOptions {
   /** The same database, for reading; stays the caller's to close, after the store. */
   readonly database: Database;
   readonly logger: Logger;
+  /** Whether subscriptions hand out events of a stream, asked for or not; default all. */
+  readonly owns?: (stream: string) => boolean;
 }
 
 /** The event store in the schema `eventstore` of a migrated database. Opens no connection before it is used. */
-export function createPostgresEventStore({ url, database, logger }: PostgresEventStoreOptions): EventStore {
+export function createPostgresEventStore({
+  url,
+  database,
+  logger,
+  owns = () => true,
+}: PostgresEventStoreOptions): EventStore {
   const listener = createListener({ url, logger });
   const appender = createAppender({ url, logger, committed: () => listener.appended() });
   const closing = new AbortController();
@@ -29,7 +36,7 @@ export function createPostgresEventStore({ url, database, logger }: PostgresEven
     subscribe(options) {
       listener.listen();
       const signal = AbortSignal.any([options.signal, closing.signal]);
-      return subscribeToPages({ database, pulse: listener.pulse, logger }, { ...options, signal });
+      return subscribeToPages({ database, pulse: listener.pulse, owns, logger }, { ...options, signal });
     },
     head: () => readHead(database),
     close() {

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe } from 'vitest';
 import { describeAppend } from './describe-append.ts';
 import { describeFaults } from './describe-faults.ts';
+import { describeOwnership } from './describe-ownership.ts';
 import { describeRead } from './describe-read.ts';
 import { describeSubscribe } from './describe-subscribe.ts';
 import type { StoreUnderTest } from './harness.ts';
@@ -11,6 +12,7 @@ export function describeEventStore(name: string, setup: () => Promise<StoreUnder
     append: describeAppend,
     read: describeRead,
     subscribe: describeSubscribe,
+    ownership: describeOwnership,
     faults: describeFaults,
   };
   describe(`event store on ${name}`, () => {

@@ -7,11 +7,11 @@ import { describeEventStore } from './describe-event-store.ts';
 import type { StoreUnderTest } from './harness.ts';
 
 /** Opens stores of one server and closes them all. */
-function createStores(url: string): { connect: () => EventStore; close: () => Promise<void> } {
+function createStores(url: string): { connect: StoreUnderTest['connect']; close: () => Promise<void> } {
   const stores: EventStore[] = [];
   return {
-    connect() {
-      const store = createEventStoreDbEventStore({ url, logger: silentLogger });
+    connect(owns) {
+      const store = createEventStoreDbEventStore({ url, logger: silentLogger, ...(owns && { owns }) });
       stores.push(store);
       return store;
     },

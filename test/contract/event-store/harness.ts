@@ -11,8 +11,8 @@ import type {
 /** A store under test. Other streams and events may be in it. */
 export interface StoreUnderTest {
   readonly store: EventStore;
-  /** Another client of the same store, as another process would have it. */
-  readonly connect: () => EventStore;
+  /** Another client of the same store, as another process would have it; it owns these streams, default all. */
+  readonly connect: (owns?: (stream: string) => boolean) => EventStore;
   /** What the adapter's server does wrong on demand; a case whose fault is missing is skipped. */
   readonly faults: Faults;
   /** Events the adapter has fetched for subscriptions so far, those not yet handed out included. */

@@ -28,8 +28,13 @@ describeEventStore('Postgres', async (): Promise<StoreUnderTest> => {
     transaction: (work) => test.database.transaction(work),
   };
   const stores: EventStore[] = [];
-  const connect = (): EventStore => {
-    const store = createPostgresEventStore({ url: test.url, database: counting, logger: silentLogger });
+  const connect: StoreUnderTest['connect'] = (owns) => {
+    const store = createPostgresEventStore({
+      url: test.url,
+      database: counting,
+      logger: silentLogger,
+      ...(owns && { owns }),
+    });
     stores.push(store);
     return store;
   };
