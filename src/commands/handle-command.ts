@@ -4,7 +4,7 @@ import { evolveJob, jobStream } from '../events/job.ts';
 import type { Job, JobEvent } from '../events/job.ts';
 import { createCommandHandler, loadState, stepsOf } from './command-handler.ts';
 import type { Aggregate, CommandContext, Step } from './command-handler.ts';
-import { decideJob } from './job-decider.ts';
+import { decideJob, IdempotencyKeyReusedError, JobExistsError } from './job-decider.ts';
 import type { JobCommand } from './job-decider.ts';
 
 export type { CommandContext } from './command-handler.ts';
@@ -16,7 +16,11 @@ export interface CommandOutcome {
   readonly events: readonly JobEvent[];
 }
 
-/** Carries out one command on one job; see `HandleCommand`. */
+/**
+ * Carries out one command on one job; see `HandleCommand`. A `CreateJob` with a `requestHash` may be repeated: it is answered with the job
+ * as it is by then.
+ * @throws IdempotencyKeyReusedError when the job was made by another request
+ */
 export type HandleJobCommand = (
   jobId: string,
   command: JobCommand,
@@ -35,10 +39,55 @@ const jobAggregate: Aggregate<Job, JobEvent, JobCommand> = {
 /** @param clock the time now as milliseconds since the epoch */
 export function createJobCommandHandler(store: EventStore, clock?: () => number): HandleJobCommand {
   const handle = createCommandHandler(jobAggregate, store, clock);
-  return async (...command) => {
+  const creations = new Map<string, Promise<CommandOutcome>>();
+
+  const carryOut: HandleJobCommand = async (...command) => {
     const { state: job, events } = await handle(...command);
     return { job, events };
   };
+
+  /** The same creation twice at once is one: the second append would only queue up to be refused. */
+  async function createOnce(
+    command: Repeatable,
+    creating: () => Promise<CommandOutcome>,
+  ): Promise<CommandOutcome> {
+    const request = [command.jobId, command.userId, command.requestHash].join(' ');
+    const first = creations.get(request);
+    if (first !== undefined) return { job: (await first).job, events: [] };
+    const outcome = creating().catch(async (error: unknown) => {
+      if (!(error instanceof JobExistsError)) throw error;
+      return { job: await jobCreatedBefore(store, command), events: [] };
+    });
+    creations.set(request, outcome);
+    return outcome.finally(() => creations.delete(request));
+  }
+
+  return (jobId, command, ...rest) => {
+    const creating = (): Promise<CommandOutcome> => carryOut(jobId, command, ...rest);
+    return isRepeatable(command) ? createOnce(command, creating) : creating();
+  };
+}
+
+/** A creation that may come again: its job's id follows from an Idempotency-Key. */
+type Repeatable = Extract<JobCommand, { type: 'CreateJob' }> & { readonly requestHash: string };
+
+function isRepeatable(command: JobCommand): command is Repeatable {
+  return command.type === 'CreateJob' && command.requestHash !== null;
+}
+
+/**
+ * The job that an earlier request with the same key has made. Which one that was stands in the stream's first event alone: no other
+ * decision needs it, so it is no part of the state.
+ */
+async function jobCreatedBefore(store: EventStore, { jobId, userId, requestHash }: Repeatable): Promise<Job> {
+  let job: Job | null = null;
+  for await (const { event, state } of jobSteps(store, jobId)) {
+    const isAnother = event.type === 'JobCreated' && event.data.requestHash !== requestHash;
+    if (isAnother || state.userId !== userId) throw new IdempotencyKeyReusedError(jobId);
+    job = state;
+  }
+  if (job === null) throw new JobExistsError(jobId);
+  return job;
 }
 
 /**

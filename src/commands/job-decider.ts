@@ -23,6 +23,8 @@ export type JobCommand =
       readonly maxAttempts: number | null;
       readonly timeoutMs: number | null;
       readonly runAt: string | null;
+      /** SHA-256 of the request in hex, when `jobId` follows from an Idempotency-Key; null without one. */
+      readonly requestHash: string | null;
     }
   | {
       readonly type: 'StartJob';
@@ -68,6 +70,13 @@ export class JobNotFoundError extends AppError {
 export class JobExistsError extends AppError {
   constructor(jobId: string) {
     super('JOB_EXISTS', `Job ${jobId} exists already`, { jobId });
+  }
+}
+
+/** The Idempotency-Key stands for a job that another request has made. */
+export class IdempotencyKeyReusedError extends AppError {
+  constructor(jobId: string) {
+    super('IDEMPOTENCY_KEY_REUSED', 'This Idempotency-Key was used for another request already', { jobId });
   }
 }
 

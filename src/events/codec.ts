@@ -23,7 +23,10 @@ const schemas: Readonly<Record<DomainEvent['type'], z.ZodType>> = {
  * the count of its upcasters plus one. Shapes that were ever stored stay readable for ever; see
  * `docs/evolving-events.md` and `test/fixtures/events/`.
  */
-const upcasters: Readonly<Record<string, readonly Upcaster[]>> = {};
+const upcasters: Readonly<Record<string, readonly Upcaster[]>> = {
+  // Version 2 came with the Idempotency-Key: no job from before was submitted with one.
+  JobCreated: [(data) => ({ ...data, requestHash: null })],
+};
 
 /** A stored event this build cannot read: of an unknown type, of a newer version, or with data that does not fit. */
 export class UndecodableEventError extends AppError {

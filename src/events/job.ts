@@ -34,6 +34,8 @@ export const jobEventSchemas = {
     timeoutMs: z.int().positive().nullable(),
     /** Not to be started before; null means at once. */
     runAt: instant.nullable(),
+    /** SHA-256 of the submission, when it came with an Idempotency-Key: what a repetition of it has to match. */
+    requestHash: z.hash('sha256').nullable(),
   }),
   JobStarted: z.object({
     /** The job's type again, so that a reader of this event alone knows what started. */

@@ -21,6 +21,11 @@ export interface RateLimitOptions {
 export interface RateLimits {
   /** For `POST /api/jobs`, behind `requireUser`. */
   readonly submissions: RequestHandler;
+  /**
+   * Takes a counted submission back, which only asked again for a job that is there: as often a minute as jobs may be submitted.
+   * From then on such a one counts like any other.
+   */
+  readonly forgiveReplay: (req: Request, res: Response) => Promise<void>;
   /** For a user's retries of ended jobs, behind `requireUser`. */
   readonly retries: RequestHandler;
   /** For a user's webhooks that are to be sent again, behind `requireUser`. */
@@ -66,6 +71,7 @@ export function createRateLimits({
     limit: number,
     keyOf: (req: Request, res: Response) => string,
     what: (limit: number) => string,
+    isForgiven: (req: Request, res: Response) => boolean = () => false,
   ): RequestHandler => {
     const count = rateLimit({
       windowMs: WINDOW_MS,
@@ -75,6 +81,8 @@ export function createRateLimits({
       legacyHeaders: false,
       standardHeaders: false,
       requestPropertyName: name,
+      skipSuccessfulRequests: true,
+      requestWasSuccessful: isForgiven,
       handler: (req, res, next) => {
         const info = infoOf(req, name);
         setHeaders(res, info);
@@ -91,19 +99,41 @@ export function createRateLimits({
       });
   };
 
+  const submitted = (limit: number): string => `You can submit a maximum of ${limit} jobs`;
+  const replays = limiter('replays', jobsPerMinute, byUser, submitted);
+  const replayed = new WeakSet<Response>();
+  const isOurFault = (_req: Request, res: Response): boolean => res.statusCode === 503;
+
   return {
     submissions: limiter(
       'submissions',
       jobsPerMinute,
       byUser,
-      (limit) => `You can submit a maximum of ${limit} jobs`,
+      submitted,
+      (req, res) => replayed.has(res) || isOurFault(req, res),
     ),
-    retries: limiter('retries', jobsPerMinute, byUser, (limit) => `You can retry a maximum of ${limit} jobs`),
+    forgiveReplay: (req, res) =>
+      new Promise((resolve) => {
+        replays(req, res, (turnedAway?: unknown) => {
+          const info = infoOf(req, 'submissions');
+          if (turnedAway === undefined) replayed.add(res);
+          setHeaders(res, turnedAway === undefined ? { ...info, remaining: info.remaining + 1 } : info);
+          resolve();
+        });
+      }),
+    retries: limiter(
+      'retries',
+      jobsPerMinute,
+      byUser,
+      (limit) => `You can retry a maximum of ${limit} jobs`,
+      isOurFault,
+    ),
     redeliveries: limiter(
       'redeliveries',
       jobsPerMinute,
       byUser,
       (limit) => `You can have a maximum of ${limit} webhooks sent again`,
+      isOurFault,
     ),
     registrations: limiter(
       'registrations',

@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createJobCommandHandler, loadJob } from '../../src/commands/handle-command.ts';
 import type { CommandContext } from '../../src/commands/handle-command.ts';
 import {
+  IdempotencyKeyReusedError,
   JobExistsError,
   JobNotCancellableError,
   JobNotFoundError,
@@ -49,7 +50,7 @@ describe('one command', () => {
       type: 'JobCreated',
       revision: 0,
       data: events[0]?.data,
-      metadata: { schemaVersion: 1, ...context, occurredAt: NOW },
+      metadata: { schemaVersion: 2, ...context, occurredAt: NOW },
     });
     expect(await loadJob(store, JOB_ID)).toEqual(job);
   });
@@ -118,6 +119,25 @@ describe('commands that race', () => {
     );
     expect(refused).toHaveLength(19);
     for (const reason of refused) expect(reason).toBeInstanceOf(JobExistsError);
+  });
+
+  it('make one job of equal creations that may be repeated, in one process and in several', async () => {
+    const processes = Array.from({ length: 5 }, () => createJobCommandHandler(store));
+    const request = commands.create({ requestHash: 'a'.repeat(64) });
+    const outcomes = await Promise.all(
+      processes.flatMap((handle) => [1, 2, 3].map(() => handle(JOB_ID, request, context))),
+    );
+    expect(outcomes.filter(({ events }) => events.length > 0)).toHaveLength(1);
+    const job = await loadJob(store, JOB_ID);
+    for (const outcome of outcomes) expect(outcome.job).toEqual(job);
+
+    const others = [commands.create({ requestHash: 'b'.repeat(64) }), { ...request, userId: 'user-2' }];
+    const refused = await refusals(
+      others.flatMap((other) => processes.map((handle) => handle(JOB_ID, other, context))),
+    );
+    expect(refused).toHaveLength(10);
+    for (const reason of refused) expect(reason).toBeInstanceOf(IdempotencyKeyReusedError);
+    expect(await types()).toEqual(['JobCreated']);
   });
 
   it('let either the start or the cancel win, from different processes too', async () => {

@@ -1,6 +1,10 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { expect, test } from 'vitest';
+import { UnavailableError } from '../../src/errors.ts';
+import type { EventStore } from '../../src/events/event-store.ts';
+import { createPostgresEventStore } from '../../src/infrastructure/postgres/event-store.ts';
+import { silentLogger } from '../support/database.ts';
 import type { CallOptions } from '../support/http-client.ts';
 import { startApi } from '../support/http.ts';
 import { everything } from '../support/store.ts';
@@ -157,6 +161,39 @@ test('retries have a limit of their own', async () => {
   const refused = await retry();
   expect(refused.status).toBe(429);
   expect(refused.body.message).toMatch(/^Too many requests\. You can retry a maximum of 1 jobs per minute\./);
+});
+
+test('a submission that is repeated with its key is not counted, as often as jobs may be submitted', async () => {
+  const api = await startLimited(3, 20);
+  const { token } = await api.newUser();
+  const submit = async (key: string) => {
+    const { status, headers } = await api.call('POST', '/api/jobs', {
+      token,
+      body: job,
+      headers: { 'idempotency-key': key },
+    });
+    return [status, headers.get('x-ratelimit-limit'), headers.get('x-ratelimit-remaining')];
+  };
+  expect(await submit('a')).toEqual([201, '3', '2']);
+  for (let repeated = 1; repeated <= 3; repeated++) expect(await submit('a')).toEqual([201, '3', '2']);
+  expect(await submit('a')).toEqual([201, '3', '1']);
+  expect(await submit('b')).toEqual([201, '3', '0']);
+  expect(await submit('a')).toEqual([429, '3', '0']);
+});
+
+test('what the service could not do is not counted', async () => {
+  let away = true;
+  const api = await startApi({ rateLimits: { jobsPerMinute: 1, authPerMinute: 1 } }, ({ url, database }) => {
+    const store = createPostgresEventStore({ url, database, logger: silentLogger });
+    const append: EventStore['append'] = (...args) =>
+      away ? Promise.reject(new UnavailableError('event store', 'It is away')) : store.append(...args);
+    return { ...store, append };
+  });
+  const { token } = await api.newUser();
+  const submit = () => api.call('POST', '/api/jobs', { token, body: job });
+  expect(await statuses(3, submit)).toEqual([503, 503, 503]);
+  away = false;
+  expect(await statuses(2, submit)).toEqual([201, 429]);
 });
 
 test('a minute later the user is let in again', async () => {

@@ -1,7 +1,7 @@
 import { connect, createServer } from 'node:net';
 import type { AddressInfo, Socket } from 'node:net';
 
-/** A TCP proxy that can lose the reply to what its client sends next. */
+/** A TCP proxy that does to its clients what networks do. */
 export interface CuttingProxy {
   readonly port: number;
   /**
@@ -9,30 +9,58 @@ export interface CuttingProxy {
    * @returns resolves when that has happened
    */
   loseNextReply(): Promise<void>;
+  /** Cuts every connection, and refuses new ones until the function it returns is called. */
+  refuse(): () => void;
+  /**
+   * Keeps connections open and takes new ones, but nothing comes through, until the function it returns is called. Connections from
+   * before stay dead even then, as behind a firewall that has forgotten them.
+   */
+  swallow(): () => void;
   close(): Promise<void>;
 }
 
+type Manner = 'pass' | 'refuse' | 'swallow';
+
 export async function createCuttingProxy(target: { host: string; port: number }): Promise<CuttingProxy> {
   let lose: (() => void) | null = null;
+  let manner: Manner = 'pass';
   const sockets = new Set<Socket>();
+  const dead = new WeakSet<Socket>();
+
+  function track(socket: Socket, ended: () => void): void {
+    sockets.add(socket);
+    socket.on('error', () => undefined);
+    socket.on('close', () => {
+      sockets.delete(socket);
+      ended();
+    });
+  }
+
   const server = createServer((client) => {
+    if (manner === 'refuse') {
+      client.destroy();
+      return;
+    }
+    if (manner === 'swallow') {
+      track(client, () => undefined);
+      client.resume();
+      return;
+    }
     const upstream = connect(target);
     let losing: (() => void) | null = null;
-    for (const socket of [client, upstream]) {
-      sockets.add(socket);
-      socket.on('error', () => undefined);
-      socket.on('close', () => {
-        sockets.delete(socket);
-        client.destroy();
-        upstream.destroy();
-      });
-    }
+    track(client, () => upstream.destroy());
+    track(upstream, () => {
+      // Who has been swallowed up does not hear of the end either.
+      if (!dead.has(client)) client.destroy();
+    });
     client.on('data', (data) => {
+      if (dead.has(client)) return;
       losing ??= lose;
       lose = null;
       upstream.write(data);
     });
     upstream.on('data', (data) => {
+      if (dead.has(client)) return;
       if (!losing) client.write(data);
       else {
         client.destroy();
@@ -40,10 +68,26 @@ export async function createCuttingProxy(target: { host: string; port: number })
       }
     });
   });
+
+  function become(next: Manner): () => void {
+    manner = next;
+    return () => {
+      manner = 'pass';
+    };
+  }
+
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   return {
     port: (server.address() as AddressInfo).port,
     loseNextReply: () => new Promise((resolve) => (lose = resolve)),
+    refuse() {
+      for (const socket of sockets) socket.destroy();
+      return become('refuse');
+    },
+    swallow() {
+      for (const socket of sockets) dead.add(socket);
+      return become('swallow');
+    },
     async close() {
       const closed = new Promise((resolve) => server.close(resolve));
       for (const socket of sockets) socket.destroy();

@@ -220,6 +220,7 @@ function create(jobId: string, flag: boolean, now: number): JobCommand {
     maxAttempts: flag ? 2 : null,
     timeoutMs: flag ? 5_000 : null,
     runAt: flag ? new Date(now + 1_000).toISOString() : null,
+    requestHash: flag ? 'a'.repeat(64) : null,
   };
 }
 

@@ -3,6 +3,7 @@ import { pino } from 'pino';
 import { onTestFinished } from 'vitest';
 import { createJobCommandHandler } from '../../src/commands/handle-command.ts';
 import { createRedelivery, createWebhookCommandHandler } from '../../src/commands/webhook-commands.ts';
+import type { EventStore } from '../../src/events/event-store.ts';
 import { urlProblem } from '../../src/egress/address-policy.ts';
 import { createHttpApp } from '../../src/http/app.ts';
 import type { HttpAppOptions } from '../../src/http/app.ts';
@@ -19,16 +20,24 @@ import { createJobLogQueries } from '../../src/queries/job-logs.ts';
 import { createJobQueries } from '../../src/queries/jobs.ts';
 import { createWebhookLogQueries } from '../../src/queries/webhook-logs.ts';
 import { createTestDatabase, silentLogger } from './database.ts';
+import type { TestDatabase } from './database.ts';
 import { httpClient } from './http-client.ts';
 import { passwords } from './passwords.ts';
 
 /**
  * The REST API over a database of the test's own, without projector or worker; all of it is gone when the test ends.
  * @param overrides parts to put in the place of the real ones
+ * @param createStore the event store to use, over the test's database or beside it; default: the one in Postgres
  */
-export async function startApi(overrides: Partial<HttpAppOptions> = {}) {
+export async function startApi(
+  overrides: Partial<HttpAppOptions> = {},
+  createStore: (test: Pick<TestDatabase, 'url' | 'database'>) => EventStore | Promise<EventStore> = ({
+    url,
+    database,
+  }) => createPostgresEventStore({ url, database, logger: silentLogger }),
+) {
   const { url, database, ...testDatabase } = await createTestDatabase();
-  const store = createPostgresEventStore({ url, database, logger: silentLogger });
+  const store = await createStore({ url, database });
   const identity = createIdentity({
     database,
     accessKey: createSecretKey(randomBytes(32)),

@@ -29,6 +29,7 @@ export const events = {
       maxAttempts: null,
       timeoutMs: null,
       runAt: null,
+      requestHash: null,
       ...data,
     },
   }),
@@ -108,6 +109,7 @@ export const commands = {
     maxAttempts: null,
     timeoutMs: null,
     runAt: null,
+    requestHash: null,
     ...data,
   }),
   start: (n: number, data: Partial<CommandOf<'StartJob'>> = {}): CommandOf<'StartJob'> => ({

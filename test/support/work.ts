@@ -91,6 +91,7 @@ export async function createWorkplace() {
           maxAttempts: null,
           timeoutMs: null,
           runAt: null,
+          requestHash: null,
           ...given,
         },
         context,

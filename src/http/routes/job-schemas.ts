@@ -40,7 +40,7 @@ const runAt = z.iso
   .nullish()
   .transform((time) => time ?? null);
 
-/** What a submission may say; fields it does not know are ignored. */
+/** What a submission may say, as it was sent; fields it does not know are ignored. `runAt` in milliseconds since the epoch. */
 export const newJobSchema = z
   .object({
     type: z
@@ -60,13 +60,16 @@ export const newJobSchema = z
   .refine(({ delayMs, runAt }) => delayMs === null || runAt === null, {
     path: ['delayMs'],
     error: 'Give delayMs or runAt, not both',
-  })
-  // A time that has passed means the same as none: at once.
-  .transform(({ delayMs, runAt, ...job }) => {
-    const now = Date.now();
-    const time = delayMs === null ? runAt : now + delayMs;
-    return { ...job, runAt: time !== null && time > now ? new Date(time).toISOString() : null };
   });
+
+export type NewJob = z.output<typeof newJobSchema>;
+
+/** When a job that is submitted now may start. A time that has passed means the same as none: at once. */
+export function startTimeOf({ delayMs, runAt }: Pick<NewJob, 'delayMs' | 'runAt'>): string | null {
+  const now = Date.now();
+  const time = delayMs === null ? runAt : now + delayMs;
+  return time !== null && time > now ? new Date(time).toISOString() : null;
+}
 
 /** Of `DELETE`: `force` also reaches a running job. */
 export const cancelJobSchema = z.object({

@@ -6,13 +6,21 @@ import { JobNotFoundError } from '../../commands/job-decider.ts';
 import type { CachedJobQueries } from '../../queries/cached-jobs.ts';
 import type { JobLogQueries } from '../../queries/job-logs.ts';
 import { allowedRevisions, hasAlready, setRevision } from '../conditional.ts';
+import { hashOfRequest, idempotencyKeyOf, jobIdOfKey } from '../idempotency.ts';
 import type { JsonObject } from '../json-payload.ts';
 import type { RateLimits } from '../rate-limit.ts';
 import { commandContext, userOf } from '../request-context.ts';
 import { sendPage, sendSuccess } from '../responses.ts';
 import { validate, ValidationError } from '../validation.ts';
 import type { FieldErrors } from '../validation.ts';
-import { cancelJobSchema, getJobSchema, jobLogsSchema, listJobsSchema, newJobSchema } from './job-schemas.ts';
+import {
+  cancelJobSchema,
+  getJobSchema,
+  jobLogsSchema,
+  listJobsSchema,
+  newJobSchema,
+  startTimeOf,
+} from './job-schemas.ts';
 import { jobView } from './job-view.ts';
 
 export interface JobRouteOptions {
@@ -39,19 +47,30 @@ export function jobRoutes(options: JobRouteOptions): Router {
 
   // Who asks is settled first: a stranger's half megabyte is not even read.
   router.post('/', requireUser, limits.submissions, json, async (req, res) => {
-    const { type, ...submission } = validate(newJobSchema, req.body);
+    const key = idempotencyKeyOf(req);
+    const request = validate(newJobSchema, req.body);
+    const { type, delayMs, runAt, ...submission } = request;
     const { payload, webhookUrl } = submission;
     const urlProblem = webhookUrl === null ? null : checkWebhookUrl(webhookUrl);
     if (urlProblem !== null) throw new ValidationError({ webhookUrl: [urlProblem] });
     const problems = checkPayload(type, payload);
     if (problems !== null) throw new ValidationError(underPayload(problems));
-    const jobId = uuidv7();
     const userId = userOf(res);
-    const { job } = await handleJob(
+    const jobId = key === null ? uuidv7() : jobIdOfKey(userId, key);
+    const command = {
+      ...submission,
+      type: 'CreateJob',
       jobId,
-      { ...submission, type: 'CreateJob', jobId, userId, jobType: type },
-      commandContext(res),
-    );
+      userId,
+      jobType: type,
+      runAt: startTimeOf({ delayMs, runAt }),
+      requestHash: key === null ? null : hashOfRequest(request),
+    } as const;
+    const { job, events } = await handleJob(jobId, command, commandContext(res));
+    if (events.length === 0) {
+      res.set('Idempotent-Replayed', 'true');
+      await limits.forgiveReplay(req, res);
+    }
     res.location(`/api/jobs/${jobId}`);
     setRevision(res, job);
     sendSuccess(res, 'Job created successfully', jobView(job), 201);

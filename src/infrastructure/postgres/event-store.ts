@@ -15,17 +15,15 @@ export interface PostgresEventStoreOptions {
   readonly logger: Logger;
   /** Whether subscriptions hand out events of a stream, asked for or not; default all. */
   readonly owns?: (stream: string) => boolean;
+  /** Milliseconds for which an append whose outcome is unknown is tried again; default 8 s. */
+  readonly patience?: number;
 }
 
 /** The event store in the schema `eventstore` of a migrated database. Opens no connection before it is used. */
-export function createPostgresEventStore({
-  url,
-  database,
-  logger,
-  owns = () => true,
-}: PostgresEventStoreOptions): EventStore {
+export function createPostgresEventStore(options: PostgresEventStoreOptions): EventStore {
+  const { url, database, logger, owns = () => true, ...timing } = options;
   const listener = createListener({ url, logger });
-  const appender = createAppender({ url, logger, committed: () => listener.appended() });
+  const appender = createAppender({ url, logger, committed: () => listener.appended(), ...timing });
   const closing = new AbortController();
   let closed: Promise<void> | null = null;
   return {
