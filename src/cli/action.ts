@@ -13,8 +13,8 @@ export interface Cli {
 
 /** What a command has to say at its end. */
 export interface Report {
-  /** Printed with `--json`. */
-  readonly data: Readonly<Record<string, unknown>>;
+  /** Printed with `--json`; null when the command has printed its lines itself. */
+  readonly data: Readonly<Record<string, unknown>> | null;
   /** Printed otherwise, unless empty. */
   readonly text: string;
   /** The answer is no: exit code 1. */
@@ -24,28 +24,29 @@ export interface Report {
 /**
  * Gives a command its work and the option `--json`. Standard output has the report and nothing else; progress and log lines go
  * to standard error.
+ * @param work gets the options and, as their parsers left them, the arguments
  */
 export function withAction<Options extends object>(
   command: Command,
   cli: Cli,
-  work: (options: Options) => Promise<Report>,
+  work: (options: Options & { readonly json: boolean }, args: readonly unknown[]) => Promise<Report>,
+  { json = 'print the result as one line of JSON' }: { readonly json?: string } = {},
 ): Command {
-  return command
-    .addOption(new Option('--json', 'print the result as one line of JSON').default(false))
-    .action(async (options: Options & { json: boolean }) => {
-      try {
-        const { data, text, failed = false } = await work(options);
-        if (options.json) print(JSON.stringify(data));
-        else if (text !== '') print(text);
-        cli.ended(failed ? EXIT.failed : EXIT.done);
-      } catch (error) {
-        const interrupted = cli.signal.aborted;
-        const told = interrupted ? new InterruptedError() : error;
-        if (options.json) print(JSON.stringify({ error: describe(told) }));
-        else process.stderr.write(`asyncly: ${explain(told)}\n`);
-        cli.ended(interrupted ? EXIT.interrupted : EXIT.failed);
-      }
-    });
+  return command.addOption(new Option('--json', json).default(false)).action(async () => {
+    const options = command.opts<Options & { json: boolean }>();
+    try {
+      const { data, text, failed = false } = await work(options, command.processedArgs as readonly unknown[]);
+      if (!options.json && text !== '') print(text);
+      if (options.json && data !== null) print(JSON.stringify(data));
+      cli.ended(failed ? EXIT.failed : EXIT.done);
+    } catch (error) {
+      const interrupted = cli.signal.aborted;
+      const told = interrupted ? new InterruptedError() : error;
+      if (options.json) print(JSON.stringify({ error: describe(told) }));
+      else process.stderr.write(`asyncly: ${explain(told)}\n`);
+      cli.ended(interrupted ? EXIT.interrupted : EXIT.failed);
+    }
+  });
 }
 
 function print(text: string): void {

@@ -2,6 +2,7 @@
 import { Command, CommanderError } from 'commander';
 import { createRequire } from 'node:module';
 import { accountsCommand } from './commands/accounts.ts';
+import { auditCommand } from './commands/audit.ts';
 import { eventsCommand } from './commands/events.ts';
 import { healthCommand } from './commands/health.ts';
 import { migrateCommand } from './commands/migrate.ts';
@@ -36,6 +37,7 @@ async function main(args: readonly string[]): Promise<number> {
     .addHelpText('after', MANUAL)
     .addCommand(migrateCommand(cli))
     .addCommand(eventsCommand(cli))
+    .addCommand(auditCommand(cli))
     .addCommand(projectionsCommand(cli))
     .addCommand(accountsCommand(cli))
     .addCommand(healthCommand(cli));
