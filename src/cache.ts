@@ -14,6 +14,6 @@ export interface JobCache {
    * `get` anywhere gives an older one, or this process doubts the cache.
    */
   put(job: Job, ttlMs: number): Promise<void>;
-  /** Forgets what is kept of a job. */
-  drop(jobId: string): Promise<void>;
+  /** The job has got to this revision: an older state that is kept is let go, and none is taken in its place. */
+  outdate(jobId: string, revision: number): Promise<void>;
 }

@@ -46,7 +46,7 @@ export async function startCacheFollower({ store, sink, logger }: CacheFollowerO
     for (let failures = 1; !isAborted(signal); failures++) {
       try {
         for await (const message of store.subscribe({ after: position, prefixes: [JOB_PREFIX], signal })) {
-          if (message.kind === 'events') await sink.observe(message.events);
+          if (message.kind === 'events') sink.observe(message.events);
           position =
             message.kind === 'events' ? (message.events.at(-1)?.position ?? position) : message.position;
           failures = 0;

@@ -1,9 +1,9 @@
+import { LRUCache } from 'lru-cache';
 import type { JobCache } from '../cache.ts';
 import type { HandleJobCommand } from '../commands/handle-command.ts';
 import { errorMessage } from '../errors.ts';
-import { decodeEvent, isJobEvent } from '../events/codec.ts';
 import type { RecordedEvent } from '../events/event-store.ts';
-import { evolveJob, isTerminal, JOB_PREFIX } from '../events/job.ts';
+import { isTerminal, JOB_PREFIX } from '../events/job.ts';
 import type { Job } from '../events/job.ts';
 import type { Logger } from '../logger.ts';
 import type { JobQueries } from './jobs.ts';
@@ -21,8 +21,8 @@ export interface CachedJobQueries extends JobQueries {
 
 /** What a follower of the event store tells the cache. */
 export interface CacheSink {
-  /** Brings the entries of these jobs up to date. Never rejects. */
-  observe(events: readonly RecordedEvent[]): Promise<void>;
+  /** From now on nothing older than these events is served of their jobs. Events of other streams are passed over. */
+  observe(events: readonly RecordedEvent[]): void;
   /** Everything written before `at`, by the clock of `performance.now()`, has been observed. */
   confirm(at: number): void;
 }
@@ -47,9 +47,15 @@ const MAX_STALENESS_MS = 1_000;
 /** After a failure of the cache an entry may have missed a write: until the last such entry has expired, none is used. */
 const DISTRUST_MS = ENDED_TTL_MS;
 
-/** A read under way whose answer is to be cached, with the newest revision heard of meanwhile. */
-interface Fill {
-  newest: number;
+/** Jobs that this process remembers to have heard of, the last ones. */
+const MAX_KNOWN = 100_000;
+
+/** What this process knows of a job. */
+interface Known {
+  /** The newest revision it has heard of. */
+  readonly revision: number;
+  /** Whether it has put that state, so that an entry may lie in the cache. */
+  readonly held: boolean;
 }
 
 /**
@@ -57,7 +63,7 @@ interface Fill {
  * behind the others. docs/adr/0007-cache.md goes through the ways it could be.
  */
 export function createCachedJobs({ jobs, cache, logger }: CachedJobsOptions): CachedJobs {
-  const fills = new Map<string, Set<Fill>>();
+  const known = new LRUCache<string, Known>({ max: MAX_KNOWN });
   let confirmedAt = Number.NEGATIVE_INFINITY;
   let distrustedUntil = Number.NEGATIVE_INFINITY;
 
@@ -76,88 +82,52 @@ export function createCachedJobs({ jobs, cache, logger }: CachedJobsOptions): Ca
     }
   }
 
-  async function put(job: Job): Promise<void> {
-    await guarded(() => cache.put(job, isTerminal(job.status) ? ENDED_TTL_MS : TTL_MS));
-  }
+  const newestOf = (jobId: string): number => known.get(jobId)?.revision ?? -1;
 
-  /** No read that began before this may bring an older state into the cache. */
+  /** An entry of this process's own is let go with it. Those of others are theirs to let go, and meanwhile are not served here. */
   function hear(jobId: string, revision: number): void {
-    for (const fill of fills.get(jobId) ?? []) fill.newest = Math.max(fill.newest, revision);
+    const before = known.get(jobId);
+    if (before !== undefined && before.revision >= revision) return;
+    known.set(jobId, { revision, held: false });
+    if (before?.held) void guarded(() => cache.outdate(jobId, revision));
   }
 
-  function beginFill(jobId: string): { fill: Fill; end: () => void } {
-    const fill: Fill = { newest: -1 };
-    const under = fills.get(jobId) ?? new Set();
-    fills.set(jobId, under.add(fill));
-    const end = (): void => {
-      under.delete(fill);
-      if (under.size === 0) fills.delete(jobId);
-    };
-    return { fill, end };
+  /** What was read may be older than what was heard of meanwhile: that is not kept. */
+  async function put(job: Job): Promise<void> {
+    if (newestOf(job.id) > job.revision) return;
+    known.set(job.id, { revision: job.revision, held: true });
+    await guarded(() => cache.put(job, isTerminal(job.status) ? ENDED_TTL_MS : TTL_MS));
   }
 
   async function find(jobId: string, userId: string, minRevision = 0): Promise<FoundJob | null> {
     const kept = isTrusted() ? await guarded(() => cache.get(jobId)) : null;
-    if (kept !== null && kept.revision >= minRevision) {
+    if (kept !== null && kept.revision >= Math.max(minRevision, newestOf(jobId))) {
       return kept.userId === userId ? { job: kept, cached: true } : null;
     }
-    const { fill, end } = beginFill(jobId);
-    try {
-      const job = await jobs.get(jobId, userId, minRevision);
-      if (job === null) return null;
-      if (job.revision >= fill.newest) await put(job);
-      return { job, cached: false };
-    } finally {
-      end();
-    }
-  }
-
-  async function remember(job: Job, written: boolean): Promise<void> {
-    hear(job.id, job.revision);
-    if (!written) {
-      // Where nothing was written the state is as the command found it, perhaps not the newest: it may replace an older one only.
-      const kept = await guarded(() => cache.get(job.id));
-      if (kept === null || kept.revision >= job.revision) return;
-    }
+    const job = await jobs.get(jobId, userId, minRevision);
+    if (job === null) return null;
     await put(job);
-  }
-
-  async function observeOne(recorded: RecordedEvent): Promise<void> {
-    const jobId = recorded.stream.slice(JOB_PREFIX.length);
-    hear(jobId, recorded.revision);
-    const kept = await guarded(() => cache.get(jobId));
-    if (kept === null || recorded.revision <= kept.revision) return;
-    const next = nextState(kept, recorded);
-    if (next !== null) await put(next);
-    else await guarded(() => cache.drop(jobId));
+    return { job, cached: false };
   }
 
   return {
     jobs: { ...jobs, find, get: async (...args) => (await find(...args))?.job ?? null },
-    remembering:
-      (handle) =>
-      async (...args) => {
-        const outcome = await handle(...args);
-        await remember(outcome.job, outcome.events.length > 0);
-        return outcome;
-      },
-    async observe(events) {
-      for (const recorded of events) await observeOne(recorded);
+    remembering: (handle) => async (jobId, command, context, before) => {
+      const outcome = await handle(jobId, command, context, before);
+      const { job, events } = outcome;
+      // Of a job that has just been created no older state can be kept. Whoever else was promised to read what they wrote is a user.
+      const isNew = job.revision < events.length;
+      if (context.actor.kind === 'user' && !isNew) await put(job);
+      else hear(job.id, job.revision);
+      return outcome;
+    },
+    observe(events) {
+      for (const { stream, revision } of events) {
+        if (stream.startsWith(JOB_PREFIX)) hear(stream.slice(JOB_PREFIX.length), revision);
+      }
     },
     confirm(at) {
       confirmedAt = Math.max(confirmedAt, at);
     },
   };
-}
-
-/** The state after one more event; null when it is not the next one, or cannot be read. */
-function nextState(job: Job, recorded: RecordedEvent): Job | null {
-  if (recorded.revision !== job.revision + 1) return null;
-  try {
-    const event = decodeEvent(recorded);
-    if (!isJobEvent(event)) return null;
-    return evolveJob(job, { event, occurredAt: recorded.metadata.occurredAt, revision: recorded.revision });
-  } catch {
-    return null;
-  }
 }

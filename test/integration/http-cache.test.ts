@@ -183,7 +183,6 @@ test('a follower vouches for nothing while it lags or the store does not answer'
     sink: {
       observe: (batch) => {
         observed.push(...batch.map(({ type }) => type));
-        return Promise.resolve();
       },
       confirm: (at) => {
         confirmed = Math.max(confirmed, at);

@@ -64,6 +64,7 @@ test('what a message tells of is in the cache when the client reads, before the 
   expect(await read(user.id, job.id)).toMatchObject({ cached: true, job: { status: 'PENDING' } });
   await job.append(events.started(1));
   await client.message('job:processing', job.id);
+  expect(await read(user.id, job.id)).toMatchObject({ cached: false, job: { status: 'PROCESSING' } });
   expect(await read(user.id, job.id)).toMatchObject({ cached: true, job: { status: 'PROCESSING' } });
 });
 

@@ -51,8 +51,8 @@ export interface LiveFeedOptions {
   readonly store: EventStore;
   readonly gate: CheckpointGate;
   readonly owners: JobOwners;
-  /** Is shown every event of a job before clients are told, so that what they then read here is not older. Never rejects. */
-  readonly observe?: ((events: readonly PositionedEvent[]) => Promise<void>) | undefined;
+  /** Is shown every event before clients are told, so that what they then read here is not older. */
+  readonly observe?: ((events: readonly PositionedEvent[]) => void) | undefined;
   readonly logger: Logger;
 }
 
@@ -154,7 +154,7 @@ export function createLiveFeed({ store, gate, owners, observe, logger }: LiveFee
   ): Promise<void> {
     let burst = 0;
     let prepared = false;
-    await observe?.(events.filter(({ stream }) => stream.startsWith(JOB_PREFIX)));
+    observe?.(events);
     for (const event of events) {
       if (!gate.passes(event)) await gate.wait(event, signal);
       if (isAborted(signal)) return;

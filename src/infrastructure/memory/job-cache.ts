@@ -9,6 +9,12 @@ export interface MemoryJobCacheOptions {
   readonly maxBytes?: number;
 }
 
+/** `job` is null where a newer revision is known than any state that was put. */
+interface Entry {
+  readonly revision: number;
+  readonly job: Job | null;
+}
+
 /** All fields of a job but its payload and result. */
 const FIXED_BYTES = 1_024;
 
@@ -25,22 +31,28 @@ export function createMemoryJobCache(options: MemoryJobCacheOptions = {}): JobCa
     measured.set(value, bytes);
     return bytes;
   };
-  const entries = new LRUCache<string, Job>({
+  const entries = new LRUCache<string, Entry>({
     max: maxEntries,
     maxSize: maxBytes,
-    sizeCalculation: ({ payload, result }) => FIXED_BYTES + bytesOf(payload) + bytesOf(result),
+    sizeCalculation: ({ job }) =>
+      FIXED_BYTES + (job === null ? 0 : bytesOf(job.payload) + bytesOf(job.result)),
   });
 
   return {
     doubtedUntil: Number.NEGATIVE_INFINITY,
-    get: (jobId) => Promise.resolve(entries.get(jobId) ?? null),
+    get: (jobId) => Promise.resolve(entries.get(jobId)?.job ?? null),
     put(job, ttlMs) {
       // One that is too large is not kept, and the older one goes all the same.
-      if ((entries.peek(job.id)?.revision ?? -1) <= job.revision) entries.set(job.id, job, { ttl: ttlMs });
+      if ((entries.peek(job.id)?.revision ?? -1) <= job.revision) {
+        entries.set(job.id, { revision: job.revision, job }, { ttl: ttlMs });
+      }
       return Promise.resolve();
     },
-    drop(jobId) {
-      entries.delete(jobId);
+    outdate(jobId, revision) {
+      const kept = entries.peek(jobId);
+      if (kept && kept.revision < revision) {
+        entries.set(jobId, { revision, job: null }, { ttl: entries.getRemainingTTL(jobId) });
+      }
       return Promise.resolve();
     },
   };

@@ -51,6 +51,12 @@ redis.call('HSET', KEYS[1], 'revision', ARGV[1], 'job', ARGV[2], 'storedAt', now
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 return 1`;
 
+/** Argument: revision. The entry keeps its time to live. */
+const OUTDATE = `
+local kept = redis.call('HGET', KEYS[1], 'revision')
+if kept and tonumber(kept) < tonumber(ARGV[1]) then redis.call('HSET', KEYS[1], 'revision', ARGV[1], 'job', '') end
+return 1`;
+
 /**
  * The job cache in Redis, which all processes share. Nothing here rejects: while Redis is away there are no entries. A write of
  * ours that it missed leaves an older entry behind, and a Redis that was restarted from what it had saved may have forgotten
@@ -106,8 +112,8 @@ export function createRedisJobCache(options: RedisJobCacheOptions): JobCache {
       const kept = Buffer.byteLength(text) > maxBytes ? '' : text;
       await attempt(() => shared.eval(PUT, 1, keyOf(job.id), job.revision, kept, Math.ceil(ttlMs)));
     },
-    async drop(jobId) {
-      await attempt(() => shared.del(keyOf(jobId)));
+    async outdate(jobId, revision) {
+      await attempt(() => shared.eval(OUTDATE, 1, keyOf(jobId), revision));
     },
   };
 }

@@ -58,7 +58,7 @@ export function describeJobCache(name: string, setup: () => Promise<CacheUnderTe
       await cache.put(one, LONG_MS);
       await cache.put(other, LONG_MS);
       expect(await cache.get(other.id)).toEqual(other);
-      await cache.drop(one.id);
+      await cache.outdate(one.id, 6);
       expect(await cache.get(one.id)).toBeNull();
       expect(await cache.get(other.id)).toEqual(other);
     });
@@ -72,12 +72,40 @@ export function describeJobCache(name: string, setup: () => Promise<CacheUnderTe
       expect(await cache.get(renewed.id)).toEqual(renewed);
     });
 
-    it('takes an older state again once the newer one was dropped', async () => {
-      const newer = job({ revision: 3 });
-      await cache.put(newer, LONG_MS);
-      await cache.drop(newer.id);
-      await cache.put({ ...newer, revision: 2 }, LONG_MS);
-      expect(await cache.get(newer.id)).toMatchObject({ revision: 2 });
+    it('lets an outdated state go and takes none in its place but a newer one', async () => {
+      const old = job({ revision: 2 });
+      await cache.put(old, LONG_MS);
+      await cache.outdate(old.id, 4);
+      expect(await cache.get(old.id)).toBeNull();
+      await cache.put({ ...old, revision: 3 }, LONG_MS);
+      expect(await cache.get(old.id)).toBeNull();
+      await cache.put({ ...old, revision: 4 }, LONG_MS);
+      expect(await cache.get(old.id)).toMatchObject({ revision: 4 });
+    });
+
+    it('keeps a state that is as new as what is said of it, or newer', async () => {
+      const current = job({ revision: 4 });
+      await cache.put(current, LONG_MS);
+      await cache.outdate(current.id, 4);
+      await cache.outdate(current.id, 3);
+      expect(await cache.get(current.id)).toEqual(current);
+    });
+
+    it('remembers nothing of a job that it has no state of', async () => {
+      const fresh = job();
+      await cache.outdate(fresh.id, 7);
+      await cache.put(fresh, LONG_MS);
+      expect(await cache.get(fresh.id)).toEqual(fresh);
+    });
+
+    it('lets what it knows of an outdated state go when the time of that state is up', async () => {
+      const brief = job();
+      await cache.put(brief, 50);
+      await cache.outdate(brief.id, 1);
+      await eventually(async () => {
+        await cache.put(brief, LONG_MS);
+        return (await cache.get(brief.id)) !== null;
+      });
     });
   });
 }
