@@ -6,6 +6,15 @@ import { z } from 'zod';
 const ISSUER = 'asyncly';
 const AUDIENCE = 'asyncly-api';
 
+/** Milliseconds by which the clock of the process that issued a token may be ahead of ours. */
+const MAX_CLOCK_SKEW = 60_000;
+
+/**
+ * Of every token of ours, and nothing else: what names a key, or an extension that we would have to understand (`crit`), is
+ * not of our making.
+ */
+const ourHeader = z.strictObject({ alg: z.literal('HS256'), typ: z.literal('JWT') });
+
 type TokenKind = 'access' | 'refresh';
 
 export interface TokenOptions {
@@ -39,6 +48,7 @@ export function createTokens({ kind, key, lifetime, clock }: TokenOptions): Toke
     sub: z.uuid(),
     sid: z.uuid(),
     typ: z.literal(kind),
+    iat: z.int(),
     exp: z.int(),
     jti: z.string(),
   });
@@ -59,17 +69,22 @@ export function createTokens({ kind, key, lifetime, clock }: TokenOptions): Toke
 
     verify(token) {
       try {
-        const payload = jwt.verify(token, key, {
+        const now = clock();
+        const { header, payload } = jwt.verify(token, key, {
           algorithms: ['HS256'],
           issuer: ISSUER,
           audience: AUDIENCE,
-          clockTimestamp: Math.floor(clock() / 1_000),
+          clockTimestamp: Math.floor(now / 1_000),
+          complete: true,
         });
         const { data } = claims.safeParse(payload);
-        if (!data) return null;
+        if (!data || !ourHeader.safeParse(header).success) return null;
+        if (data.iat * 1_000 > now + MAX_CLOCK_SKEW) return null;
         return { userId: data.sub, sessionId: data.sid, expiresAt: new Date(data.exp * 1_000) };
       } catch (error) {
-        if (error instanceof jwt.JsonWebTokenError || error instanceof SyntaxError) return null;
+        // The library takes it for granted that a payload in JSON is an object.
+        if (error instanceof SyntaxError || error instanceof TypeError) return null;
+        if (error instanceof jwt.JsonWebTokenError) return null;
         throw error;
       }
     },

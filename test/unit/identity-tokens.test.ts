@@ -21,6 +21,7 @@ function setup() {
     sub: userId,
     sid: sessionId,
     jti: 'x',
+    iat: NOW / 1_000,
     exp: NOW / 1_000 + 60,
   };
   return { key, otherKey, access, claims, clock, advance: (ms: number) => (now += ms) };
@@ -69,7 +70,7 @@ describe('tokens', () => {
     ] as const) {
       expect(access.verify(sign({ ...claims, [claim]: wrong }))).toBeNull();
     }
-    for (const claim of ['typ', 'iss', 'aud', 'sub', 'sid', 'exp', 'jti']) {
+    for (const claim of ['typ', 'iss', 'aud', 'sub', 'sid', 'iat', 'exp', 'jti']) {
       const without = Object.fromEntries(Object.entries(claims).filter(([name]) => name !== claim));
       expect(access.verify(sign(without))).toBeNull();
     }
