@@ -17,14 +17,25 @@ const email = z
 const password = z
   .string({ error: 'Password is required' })
   .min(MIN_PASSWORD_LENGTH, `Password must be at least ${MIN_PASSWORD_LENGTH} characters`)
-  .refine(fitsBcrypt, `Password must be at most ${MAX_PASSWORD_BYTES} bytes, without NUL characters`);
+  .refine(
+    (text) => fitsBcrypt(asHashed(text)),
+    `Password must be at most ${MAX_PASSWORD_BYTES} bytes, without NUL characters`,
+  );
 
 /** What a new account needs. */
 export const registrationSchema = z.object({ email, password });
 
 export type Credentials = z.infer<typeof registrationSchema>;
 
-/** Whether bcrypt tells this password from every other: it cuts longer ones and takes NUL for their end. */
+/** A password as it is hashed and measured: composed (NFC, RFC 8265), since keyboards send the same letter in different ways. */
+export function asHashed(password: string): string {
+  return password.normalize('NFC');
+}
+
+/**
+ * Whether bcrypt tells this text from every other: it cuts longer ones and takes NUL for their end, and UTF-8 has one and the same
+ * substitute for all halves of surrogate pairs.
+ */
 export function fitsBcrypt(text: string): boolean {
-  return !text.includes('\0') && Buffer.byteLength(text) <= MAX_PASSWORD_BYTES;
+  return !/[\0\p{Surrogate}]/u.test(text) && Buffer.byteLength(text) <= MAX_PASSWORD_BYTES;
 }

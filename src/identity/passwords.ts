@@ -2,7 +2,7 @@ import { availableParallelism } from 'node:os';
 import { Piscina } from 'piscina';
 import { UnavailableError } from '../errors.ts';
 import { workerThreadFile } from '../worker-thread-file.ts';
-import { fitsBcrypt } from './credentials.ts';
+import { asHashed, fitsBcrypt } from './credentials.ts';
 
 /** 2^12 rounds, about a quarter of a second; OWASP's password storage cheat sheet asks for 10 at least. */
 const DEFAULT_COST = 12;
@@ -46,17 +46,19 @@ export function createPasswords(cost = DEFAULT_COST): Passwords {
   }
 
   return {
-    async hash(password) {
+    async hash(given) {
+      const password = asHashed(given);
       if (!fitsBcrypt(password)) throw new RangeError('bcrypt would cut this password');
       return run<string>('hashPassword', { password, cost });
     },
-    async verify(password, stored) {
-      const possible = stored !== null && fitsBcrypt(password);
+    async verify(given, stored) {
+      const password = asHashed(given);
+      const fits = fitsBcrypt(password);
       const matches = await run<boolean>('verifyPassword', {
-        password: fitsBcrypt(password) ? password : '',
+        password: fits ? password : '',
         hash: stored ?? nobody,
       });
-      return possible && matches;
+      return fits && stored !== null && matches;
     },
     close: () => (closing ??= pool.destroy()),
   };
