@@ -6,7 +6,7 @@ import type { ServiceSettings } from './service.ts';
 import { eventually } from './waiting.ts';
 
 const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
-/** How much of what a process says is kept, in characters. */
+/** How much of what a process says is kept, in characters, unless a test wants it all. */
 const KEPT_OUTPUT = 20_000;
 
 const upLine = z.object({ roles: z.array(z.string()), url: z.string().optional() });
@@ -32,8 +32,9 @@ export interface ServiceProcess {
 /**
  * Spawns `src/main.ts` in an empty environment but for what a shell has, plus these settings.
  * @param cwd where a `.env` file would be read
+ * @param kept how many characters of what it says are kept, the last ones
  */
-export function spawnService(settings: ServiceSettings, cwd: string): ServiceProcess {
+export function spawnService(settings: ServiceSettings, cwd: string, kept = KEPT_OUTPUT): ServiceProcess {
   const { PATH, HOME, TMPDIR } = process.env;
   const child = spawn(process.execPath, ['--import', import.meta.resolve('tsx'), MAIN], {
     cwd,
@@ -49,7 +50,7 @@ export function spawnService(settings: ServiceSettings, cwd: string): ServicePro
   let output = '';
   for (const stream of [child.stdout, child.stderr]) {
     stream.setEncoding('utf8').on('data', (text: string) => {
-      output = (output + text).slice(-KEPT_OUTPUT);
+      output = (output + text).slice(-kept);
     });
   }
   const ended = once(child, 'close').then(([code, signal]): Exit => {
