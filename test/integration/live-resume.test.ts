@@ -5,7 +5,7 @@ import type { LiveMessage } from '../support/live-client.ts';
 import { startLive } from '../support/live.ts';
 import type { TestJob } from '../support/live.ts';
 import { everything } from '../support/store.ts';
-import { eventually } from '../support/waiting.ts';
+import { createGate, eventually } from '../support/waiting.ts';
 
 type Live = Awaited<ReturnType<typeof startLive>>;
 
@@ -151,4 +151,44 @@ test('a cursor with too much behind it is refused with the place to go on from',
   expect(
     new Set(client.messages.filter(({ type }) => type === 'job:created').map(({ jobId }) => jobId)).size,
   ).toBe(12);
+});
+
+test('who resumes on many sockets at once does not hold up the others', async () => {
+  const gate = createGate();
+  let held = 0;
+  const beginning = Buffer.from('1.-1').toString('base64url');
+  const live = await startLive({
+    limits: { scans: 2 },
+    wrapStore: (store) => ({
+      ...store,
+      subscribe: (options) =>
+        (async function* () {
+          // A scan of everything, which takes its time.
+          if (options.after === -1n) {
+            held++;
+            await gate.opened;
+          }
+          yield* store.subscribe(options);
+        })(),
+    }),
+  });
+  const [greedy, other] = [await live.newUser(), await live.newUser()];
+  const job = await live.newJob(other.id);
+  // Clients begin behind it, and so does the feed.
+  await eventually(async () => {
+    const { rows } = await live.database.query('SELECT FROM checkpoints WHERE position > 0');
+    return rows.length >= 2;
+  });
+  const many = await Promise.all(Array.from({ length: 6 }, () => live.connect(greedy.token)));
+  for (const client of many) client.send({ type: 'subscribe', scope: 'all', sinceCursor: beginning });
+  await Promise.all(many.map((client) => client.message('subscribed')));
+  await eventually(() => held > 0);
+
+  const client = await live.connect(other.token);
+  const sinceCursor = Buffer.from('1.0').toString('base64url');
+  client.send({ type: 'subscribe', scope: 'all', sinceCursor });
+  await client.message('job:created', job.id);
+  expect(held).toBe(1);
+  gate.open();
+  await eventually(() => held === many.length);
 });

@@ -15,44 +15,16 @@ import { pathOf } from '../request-context.ts';
 import { createCheckpointGate } from './checkpoint-gate.ts';
 import { createJobOwners } from './job-owners.ts';
 import { LiveConnection } from './live-connection.ts';
-import type { LiveLimits } from './live-connection.ts';
+import { defaultLiveLimits } from './live-limits.ts';
+import type { LiveServerLimits } from './live-limits.ts';
 import { createLiveFeed } from './live-feed.ts';
 import type { LiveFeedOptions } from './live-feed.ts';
 import { createLiveSocket } from './live-socket.ts';
 import type { LiveSocket } from './live-socket.ts';
+import { createMeter } from './meter.ts';
 import { answer, serveWithoutUpgrade } from './raw-http.ts';
 import { createScanner } from './scan.ts';
 import { credentialOf, isOriginAllowed, isWebSocketUpgrade, SUBPROTOCOL } from './upgrade-request.ts';
-
-export interface LiveServerLimits extends LiveLimits {
-  /** Sockets of one user, and of all together. */
-  readonly socketsPerUser: number;
-  readonly sockets: number;
-  /** Upgrades whose credential is being checked. */
-  readonly pendingUpgrades: number;
-  /** Events that may be read for one `sinceCursor`. */
-  readonly scannedEvents: number;
-  readonly scans: number;
-  readonly heartbeatMs: number;
-  /** How long a stop waits for clients to close. */
-  readonly stopMs: number;
-}
-
-const defaultLimits: LiveServerLimits = {
-  socketsPerUser: 20,
-  sockets: 10_000,
-  pendingUpgrades: 500,
-  subscriptions: 1_000,
-  // After a break a client may subscribe to all its jobs at once.
-  messages: { burst: 1_200, perSecond: 20 },
-  malformed: { burst: 20, perSecond: 1 },
-  bufferedEvents: 1_000,
-  bufferedCharacters: 4_194_304,
-  scannedEvents: 100_000,
-  scans: 4,
-  heartbeatMs: 30_000,
-  stopMs: 2_000,
-};
 
 export interface LiveServerOptions {
   readonly server: Server;
@@ -90,7 +62,7 @@ interface Client {
  */
 export function startLiveServer(options: LiveServerOptions): Service {
   const { server, store, bus, identity, jobs, queries, allowedOrigins, logger } = options;
-  const limits = { ...defaultLimits, ...options.limits };
+  const limits = { ...defaultLiveLimits, ...options.limits };
   const gate = createCheckpointGate({ queries, bus, logger });
   const owners = createJobOwners({ queries, store });
   const feed = createLiveFeed({ store, gate, owners, observe: options.observe, logger });
@@ -195,7 +167,15 @@ export function startLiveServer(options: LiveServerOptions): Service {
       ...{ userId, socket, feed, scan, store, jobs, queries, limits, logger },
     });
     const expiry = grant.expiresAt === null ? null : closeAt(grant.expiresAt, socket);
-    ws.on('pong', () => (client.alive = true));
+    const controlFrames = createMeter(limits.controlFrames);
+    const meterControl = (): void => {
+      if (!controlFrames.take()) socket.close(1008, 'Too many heartbeats');
+    };
+    ws.on('ping', meterControl);
+    ws.on('pong', () => {
+      client.alive = true;
+      meterControl();
+    });
     ws.on('message', (data: Buffer, isBinary: boolean) => {
       connection.receive(isBinary ? null : data.toString('utf8'));
     });

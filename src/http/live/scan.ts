@@ -35,7 +35,7 @@ export interface ScannerOptions {
   readonly logger: Logger;
   /** Events that one scan may look at. */
   readonly maxEvents: number;
-  /** Scans at the same time; more wait. */
+  /** Scans at the same time, of one user one; more wait. */
   readonly concurrency: number;
 }
 
@@ -43,6 +43,23 @@ const BATCH = 100;
 
 export function createScanner({ store, owners, logger, maxEvents, concurrency }: ScannerOptions): Scan {
   const slots = createSlots(concurrency);
+  /** Of those who scan or wait to: whoever comes back on many sockets at once does not take every slot from the others. */
+  const ofUsers = new Map<string, { readonly slots: ReturnType<typeof createSlots>; scans: number }>();
+
+  async function inTurn(userId: string, signal: AbortSignal, work: () => Promise<void>): Promise<void> {
+    const own = ofUsers.get(userId) ?? { slots: createSlots(1), scans: 0 };
+    ofUsers.set(userId, own);
+    own.scans++;
+    const freeOwn = await own.slots.take(signal);
+    const free = await slots.take(signal);
+    try {
+      if (!signal.aborted) await work();
+    } finally {
+      free();
+      freeOwn();
+      if (--own.scans === 0) ofUsers.delete(userId);
+    }
+  }
 
   async function scan({ after, userId, signal, take, reached }: ScanOptions): Promise<void> {
     const left = new AbortController();
@@ -73,14 +90,7 @@ export function createScanner({ store, owners, logger, maxEvents, concurrency }:
     }
   }
 
-  return async (options) => {
-    const free = await slots.take(options.signal);
-    try {
-      if (!options.signal.aborted) await scan(options);
-    } finally {
-      free();
-    }
-  };
+  return (options) => inTurn(options.userId, options.signal, () => scan(options));
 }
 
 /** Lets so many in at a time, in the order they came. */
