@@ -32,9 +32,19 @@ export function answerProtocolErrors(server: Server): void {
   });
 }
 
-/** Answers a request that names no host: Node would do so without a body. @returns whether it was one */
-export function refusedWithoutHost(req: IncomingMessage, res: ServerResponse): boolean {
-  if (req.headers.host !== undefined || req.httpVersion !== '1.1') return false;
+/**
+ * Answers a request that Node lets through though its meaning is in doubt: with no host or with two (RFC 9112, section 3.2), in
+ * chunks although HTTP/1.0 has none (section 6.1), or of a version before that. @returns whether it was one
+ */
+export function refusedAsDoubtful(req: IncomingMessage, res: ServerResponse): boolean {
+  const { headers, httpVersion, rawHeaders } = req;
+  if (req.httpVersionMajor !== 1) {
+    answer(res, 505);
+    return true;
+  }
+  const hosts = rawHeaders.filter((name, index) => index % 2 === 0 && name.toLowerCase() === 'host').length;
+  const old = httpVersion === '1.0';
+  if (hosts <= 1 && (old ? headers['transfer-encoding'] === undefined : hosts === 1)) return false;
   answer(res, 400);
   return true;
 }

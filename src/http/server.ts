@@ -3,7 +3,7 @@ import type { RequestListener, Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { StartupError } from '../errors.ts';
 import type { Logger } from '../logger.ts';
-import { answerProtocolErrors, refusedWithoutHost } from './protocol-errors.ts';
+import { answerProtocolErrors, refusedAsDoubtful } from './protocol-errors.ts';
 import type { Service } from '../service.ts';
 
 export interface HttpServerOptions {
@@ -45,7 +45,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
     },
     (req, res) => {
       if (stopping !== null) res.setHeader('Connection', 'close');
-      if (!refusedWithoutHost(req, res)) app(req, res);
+      if (!refusedAsDoubtful(req, res)) app(req, res);
     },
   );
   answerProtocolErrors(server);

@@ -29,6 +29,11 @@ export function rawRequest(
 
 /** Sends bytes as they are and reads until the other side closes the connection. */
 export async function sendRaw(base: string, bytes: string | Buffer): Promise<RawAnswer> {
+  return parse(await exchangeRaw(base, bytes));
+}
+
+/** The same, with everything that came as it is: for bytes that may be taken for more than one request. */
+export async function exchangeRaw(base: string, bytes: string | Buffer): Promise<string> {
   const { hostname, port } = new URL(base);
   const socket = connect(Number(port), hostname);
   const chunks: Buffer[] = [];
@@ -38,7 +43,7 @@ export async function sendRaw(base: string, bytes: string | Buffer): Promise<Raw
   socket.setTimeout(15_000, () => socket.destroy());
   socket.write(bytes);
   await once(socket, 'close');
-  return parse(Buffer.concat(chunks).toString());
+  return Buffer.concat(chunks).toString();
 }
 
 function parse(answer: string): RawAnswer {

@@ -82,15 +82,16 @@ export function startLiveServer(options: LiveServerOptions): Service {
     handleProtocols: (protocols) => (protocols.has(SUBPROTOCOL) ? SUBPROTOCOL : false),
   });
   const clients = new Set<Client>();
+  wss.on('wsClientError', (_error, socket) => answer(socket, 400));
   let pending = 0;
   let stopping: Promise<void> | null = null;
 
   async function upgrade(req: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
-    socket.on('error', () => socket.destroy());
     if (!isWebSocketUpgrade(req)) {
       serveWithoutUpgrade(server, req, socket, head);
       return;
     }
+    socket.on('error', () => socket.destroy());
     const path = pathOf(req.url ?? '');
     const refusal = refuse(req, path);
     if (refusal !== null) {

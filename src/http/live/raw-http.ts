@@ -1,5 +1,5 @@
 import { STATUS_CODES } from 'node:http';
-import type { IncomingMessage, Server } from 'node:http';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 
 /** Answers an upgrade request that is refused, and ends its connection. */
@@ -22,12 +22,33 @@ export function serveWithoutUpgrade(
   socket: Duplex,
   head: Buffer,
 ): void {
-  const offered = ['connection', 'upgrade', 'http2-settings'];
-  let text = `${req.method} ${req.url} HTTP/1.1\r\n`;
+  // The answer to a request before this one has to be out first: what reads on would not know of it, and never take its turn.
+  const answering = (socket as { _httpMessage?: ServerResponse | null })._httpMessage;
+  if (answering) {
+    const broken = (): unknown => socket.destroy();
+    socket.once('error', broken);
+    answering.once('close', () => {
+      socket.off('error', broken);
+      if (!socket.destroyed) serveWithoutUpgrade(server, req, socket, head);
+    });
+    return;
+  }
+  const offered = ['upgrade', 'http2-settings'];
+  let text = `${req.method} ${req.url} HTTP/${req.httpVersion}\r\n`;
   for (let i = 0; i < req.rawHeaders.length; i += 2) {
     const name = req.rawHeaders[i] ?? '';
-    if (!offered.includes(name.toLowerCase())) text += `${name}: ${req.rawHeaders[i + 1]}\r\n`;
+    const value = req.rawHeaders[i + 1] ?? '';
+    if (name.toLowerCase() === 'connection') text += `${name}: ${without(offered, value)}\r\n`;
+    else if (!offered.includes(name.toLowerCase())) text += `${name}: ${value}\r\n`;
   }
   socket.unshift(Buffer.concat([Buffer.from(`${text}\r\n`, 'latin1'), head]));
   server.emit('connection', socket);
+}
+
+/** A list of options, of which some are left out; what else it asks for stays, to close for instance. */
+function without(options: readonly string[], list: string): string {
+  return list
+    .split(',')
+    .filter((option) => !options.includes(option.trim().toLowerCase()))
+    .join(',');
 }
