@@ -7,6 +7,7 @@ import { createIdentity } from '../identity/identity.ts';
 import { createWebhookSecrets } from '../identity/webhook-secrets.ts';
 import { projections } from '../projections/registry.ts';
 import type { CachedJobs } from '../queries/cached-jobs.ts';
+import { createJobHistory } from '../queries/job-history.ts';
 import { createJobLogQueries } from '../queries/job-logs.ts';
 import { createJobQueries } from '../queries/jobs.ts';
 import { createLiveQueries } from '../queries/live.ts';
@@ -39,6 +40,7 @@ export async function openApi(
     identity,
     handleJob,
     jobs: cachedJobs.jobs,
+    jobHistory: createJobHistory(store),
     jobLogs: createJobLogQueries(database),
     webhookLogs: createWebhookLogQueries(database),
     webhookSecrets: createWebhookSecrets(database),

@@ -12,6 +12,8 @@ import type { RateLimitOptions } from './rate-limit.ts';
 import { requestContext } from './request-context.ts';
 import { authRoutes } from './routes/auth.ts';
 import { healthRoutes } from './routes/health.ts';
+import { jobEventRoutes } from './routes/job-events.ts';
+import type { JobEventRouteOptions } from './routes/job-events.ts';
 import { jobWebhookRoutes } from './routes/job-webhooks.ts';
 import type { JobWebhookRouteOptions } from './routes/job-webhooks.ts';
 import { jobRoutes } from './routes/jobs.ts';
@@ -19,7 +21,7 @@ import type { JobRouteOptions } from './routes/jobs.ts';
 import { webhookRoutes } from './routes/webhooks.ts';
 import type { WebhookRouteOptions } from './routes/webhooks.ts';
 
-type RouteOptions = JobRouteOptions & JobWebhookRouteOptions & WebhookRouteOptions;
+type RouteOptions = JobRouteOptions & JobEventRouteOptions & JobWebhookRouteOptions & WebhookRouteOptions;
 
 export interface HttpAppOptions extends Omit<RouteOptions, 'requireUser' | 'json' | 'limits'> {
   readonly identity: Identity;
@@ -52,7 +54,7 @@ export function createHttpApp({
   const limits = createRateLimits(rateLimits);
   app.use('/api/auth', authRoutes({ identity, json, limits }));
   const shared = { ...routeOptions, requireUser: requireUser(identity), json, limits };
-  app.use('/api/jobs', jobRoutes(shared), jobWebhookRoutes(shared));
+  app.use('/api/jobs', jobRoutes(shared), jobEventRoutes(shared), jobWebhookRoutes(shared));
   app.use('/api/webhooks', webhookRoutes(shared));
   app.use(healthRoutes(readiness));
   app.use(routeNotFound);

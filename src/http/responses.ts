@@ -24,3 +24,16 @@ export function sendPage(
   const meta = { total, page, limit, totalPages, hasNextPage: page < totalPages, hasPrevPage: page > 1 };
   res.json({ success: true, message, data, meta });
 }
+
+/**
+ * Answers 200 with one page of a list that is gone through by a cursor.
+ * @param nextCursor where the next page begins, also behind the last one: what is yet to come will stand there
+ */
+export function sendCursorPage(
+  res: Response,
+  message: string,
+  data: readonly unknown[],
+  meta: { readonly limit: number; readonly hasNextPage: boolean; readonly nextCursor: string },
+): void {
+  res.json({ success: true, message, data, meta });
+}

@@ -6,19 +6,19 @@ import { isBefore, roundEnd, startIsAhead } from './trail-order.ts';
 import type { TrailKind } from './trail-order.ts';
 
 /** How far a reader of a job's trail has come: the next revision of each stream. */
-interface TrailPlace {
+export interface TrailPlace {
   readonly job: number;
   readonly log: number;
   /** By round, for the rounds whose end has been read: the webhook's next revision, null when no webhook tells of that end. */
   readonly webhooks: readonly (number | null)[];
 }
 
-const TRAIL_START: TrailPlace = { job: 0, log: 0, webhooks: [] };
+export const TRAIL_START: TrailPlace = { job: 0, log: 0, webhooks: [] };
 
 /** Rounds whose webhooks are in a trail: each of them is one more stream to look at, page by page. */
-const MAX_WEBHOOK_ROUNDS = 1_000;
+export const MAX_WEBHOOK_ROUNDS = 1_000;
 
-interface TrailPage {
+export interface TrailPage {
   readonly events: readonly RecordedEvent[];
   /** Where the next page begins, also after the last one: what is written later stands there. */
   readonly next: TrailPlace;
@@ -26,7 +26,7 @@ interface TrailPage {
   readonly more: boolean;
 }
 
-interface TrailPageOptions {
+export interface TrailPageOptions {
   readonly from: TrailPlace;
   /** Most events to return, from 1. */
   readonly limit: number;
@@ -48,7 +48,7 @@ const READS_AT_ONCE = 16;
  * the streams hold decides what is in it, so page after page gives every event once; what is stored after a page was read comes in
  * a later one, whatever its time.
  */
-async function readTrail(
+export async function readTrail(
   store: EventStore,
   jobId: string,
   { from, limit }: TrailPageOptions,

@@ -16,6 +16,7 @@ import { createMemoryJobCache } from '../../src/infrastructure/memory/job-cache.
 import { createPostgresEventStore } from '../../src/infrastructure/postgres/event-store.ts';
 import { startCacheFollower } from '../../src/queries/cache-follower.ts';
 import { createCachedJobs } from '../../src/queries/cached-jobs.ts';
+import { createJobHistory } from '../../src/queries/job-history.ts';
 import { createJobLogQueries } from '../../src/queries/job-logs.ts';
 import { createJobQueries } from '../../src/queries/jobs.ts';
 import { createWebhookLogQueries } from '../../src/queries/webhook-logs.ts';
@@ -61,6 +62,7 @@ export async function startApi(
     identity,
     handleJob,
     jobs: cachedJobs.jobs,
+    jobHistory: createJobHistory(store),
     jobLogs: createJobLogQueries(database),
     webhookLogs: createWebhookLogQueries(database),
     webhookSecrets: createWebhookSecrets(database),

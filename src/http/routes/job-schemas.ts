@@ -94,8 +94,43 @@ export const listJobsSchema = z.object({
   status: z.enum(JOB_STATUSES, { error: `status must be one of ${JOB_STATUSES.join(', ')}` }).optional(),
 });
 
-export const getJobSchema = z.object({
-  minRevision: wholeNumber('minRevision', 0, 999_999_999).default(0),
+const MAX_REVISION = 999_999_999;
+
+/** A time in a query. The plus of an offset arrives as a space when it was not escaped. */
+const time = (name: string) =>
+  z
+    .string({ error: `${name} must be given once` })
+    .pipe(
+      z.iso.datetime({
+        offset: true,
+        error: `${name} must be a time such as 2026-05-19T10:00:00Z; the + of an offset is written %2B in a URL`,
+      }),
+    )
+    .transform((text) => Date.parse(text));
+
+export const getJobSchema = z
+  .object({
+    minRevision: wholeNumber('minRevision', 0, MAX_REVISION).optional(),
+    at: time('at').optional(),
+    revision: wholeNumber('revision', 0, MAX_REVISION).optional(),
+  })
+  .refine(({ at, revision }) => at === undefined || revision === undefined, {
+    path: ['revision'],
+    error: 'Give at or revision, not both',
+  })
+  .refine(({ minRevision, at, revision }) => minRevision === undefined || (at ?? revision) === undefined, {
+    path: ['minRevision'],
+    error: 'minRevision waits for what is to come: give it without at and revision',
+  })
+  .transform(({ minRevision = 0, at, revision }) => {
+    const moment = at !== undefined ? { at } : revision !== undefined ? { revision } : null;
+    return { minRevision, moment };
+  });
+
+/** A page may be shorter: see `readTrail`. */
+export const jobEventsSchema = z.object({
+  limit: wholeNumber('limit', 1, 1_000).default(100),
+  cursor: z.string({ error: 'cursor must be given once' }).optional(),
 });
 
 /** A log comes whole unless it is a long one. */

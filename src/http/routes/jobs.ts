@@ -1,9 +1,11 @@
 import { Router } from 'express';
-import type { Request, RequestHandler } from 'express';
+import type { Request, RequestHandler, Response } from 'express';
 import { v7 as uuidv7, validate as isUuid } from 'uuid';
 import type { HandleJobCommand } from '../../commands/handle-command.ts';
 import { JobNotFoundError } from '../../commands/job-decider.ts';
+import type { Job } from '../../events/job.ts';
 import type { CachedJobQueries } from '../../queries/cached-jobs.ts';
+import type { JobHistory } from '../../queries/job-history.ts';
 import type { JobLogQueries } from '../../queries/job-logs.ts';
 import { allowedRevisions, hasAlready, setRevision } from '../conditional.ts';
 import { hashOfRequest, idempotencyKeyOf, jobIdOfKey } from '../idempotency.ts';
@@ -26,6 +28,7 @@ import { jobView } from './job-view.ts';
 export interface JobRouteOptions {
   readonly handleJob: HandleJobCommand;
   readonly jobs: CachedJobQueries;
+  readonly jobHistory: Pick<JobHistory, 'jobAt'>;
   readonly jobLogs: JobLogQueries;
   /** What the handler of a job type says of a payload; null when it is fine, or the handler or its schema is not known here. */
   readonly checkPayload: (type: string, payload: JsonObject) => FieldErrors | null;
@@ -38,7 +41,8 @@ export interface JobRouteOptions {
 
 /** `/api/jobs`: commands go to the event store, reads come from the read models. */
 export function jobRoutes(options: JobRouteOptions): Router {
-  const { handleJob, jobs, jobLogs, checkPayload, checkWebhookUrl, requireUser, json, limits } = options;
+  const { handleJob, jobs, jobHistory, jobLogs, checkPayload, checkWebhookUrl, requireUser, json, limits } =
+    options;
   const router = Router();
   router.use((_req, res, next) => {
     res.set('Cache-Control', 'private, no-cache');
@@ -87,14 +91,18 @@ export function jobRoutes(options: JobRouteOptions): Router {
   });
 
   router.get('/:id', requireUser, async (req, res) => {
-    const { minRevision } = validate(getJobSchema, req.query);
+    const { minRevision, moment } = validate(getJobSchema, req.query);
+    if (moment !== null) {
+      // Folded from the stream, past the cache.
+      const job = await jobHistory.jobAt(jobIdOf(req), userOf(res), moment);
+      if (job === null) throw new JobNotFoundError();
+      sendJob(req, res, job);
+      return;
+    }
     const found = await jobs.find(jobIdOf(req), userOf(res), minRevision);
     if (found === null) throw new JobNotFoundError();
-    const { job, cached } = found;
-    setRevision(res, job);
-    res.set('X-Cache', cached ? 'HIT' : 'MISS');
-    if (hasAlready(req, job)) res.status(304).end();
-    else sendSuccess(res, 'Job retrieved successfully', jobView(job));
+    res.set('X-Cache', found.cached ? 'HIT' : 'MISS');
+    sendJob(req, res, found.job);
   });
 
   router.delete('/:id', requireUser, async (req, res) => {
@@ -125,6 +133,12 @@ export function jobRoutes(options: JobRouteOptions): Router {
   });
 
   return router;
+}
+
+function sendJob(req: Request, res: Response, job: Job): void {
+  setRevision(res, job);
+  if (hasAlready(req, job)) res.status(304).end();
+  else sendSuccess(res, 'Job retrieved successfully', jobView(job));
 }
 
 /** @throws JobNotFoundError for what cannot be a job's id */
