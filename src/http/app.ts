@@ -10,6 +10,7 @@ import { jsonBody } from './json-body.ts';
 import { createRateLimits } from './rate-limit.ts';
 import type { RateLimitOptions } from './rate-limit.ts';
 import { requestContext } from './request-context.ts';
+import { boundUnreadAnswers } from './unread-answers.ts';
 import { authRoutes } from './routes/auth.ts';
 import { healthRoutes } from './routes/health.ts';
 import { jobEventRoutes } from './routes/job-events.ts';
@@ -30,6 +31,8 @@ export interface HttpAppOptions extends Omit<RouteOptions, 'requireUser' | 'json
   /** Proxies in front of the service, whose `X-Forwarded-For` is believed. */
   readonly trustProxy: number;
   readonly rateLimits: RateLimitOptions;
+  /** Bytes of answers that may wait to be read; see {@link boundUnreadAnswers}. */
+  readonly maxUnreadBytes?: number;
 }
 
 /** The REST API under `/api`, and the probes. No other origin may read it: there are no CORS headers. */
@@ -39,6 +42,7 @@ export function createHttpApp({
   logger,
   trustProxy,
   rateLimits,
+  maxUnreadBytes,
   ...routeOptions
 }: HttpAppOptions): Express {
   const app = express();
@@ -49,6 +53,7 @@ export function createHttpApp({
   app.set('trust proxy', trustProxy);
 
   app.use(requestContext(logger));
+  app.use(boundUnreadAnswers(logger, maxUnreadBytes));
   app.use(helmet());
   const json = jsonBody();
   const limits = createRateLimits(rateLimits);

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { isIP } from 'node:net';
 import type { Request, RequestHandler, Response } from 'express';
 import { ipKeyGenerator, rateLimit } from 'express-rate-limit';
 import type { RateLimitInfo, Store } from 'express-rate-limit';
@@ -30,6 +31,8 @@ export interface RateLimits {
   readonly retries: RequestHandler;
   /** For a user's webhooks that are to be sent again, behind `requireUser`. */
   readonly redeliveries: RequestHandler;
+  /** For a user's new webhook secrets, behind `requireUser`. */
+  readonly rotations: RequestHandler;
   readonly registrations: RequestHandler;
   /** All logins from an address, whatever the account: to stand in front of the body parser. */
   readonly loginsOfAddress: RequestHandler;
@@ -135,6 +138,13 @@ export function createRateLimits({
       (limit) => `You can have a maximum of ${limit} webhooks sent again`,
       isOurFault,
     ),
+    rotations: limiter(
+      'rotations',
+      jobsPerMinute,
+      byUser,
+      (limit) => `You can make a maximum of ${limit} webhook secrets`,
+      isOurFault,
+    ),
     registrations: limiter(
       'registrations',
       authPerMinute,
@@ -156,9 +166,16 @@ const logins = (limit: number): string => `You can log in a maximum of ${limit} 
 
 const byUser = (_req: Request, res: Response): string => userOf(res);
 
+/** Characters of what a proxy says instead of an address that count: it may be kilobytes. */
+const MAX_OTHER = 64;
+
 /** A connection that is gone has no address any more, and nobody to answer. */
-const byAddress = (req: Request): string =>
-  req.ip === undefined ? 'gone' : ipKeyGenerator(req.ip, IPV6_PREFIX);
+function byAddress({ ip = 'gone' }: Request): string {
+  // Some proxies add the client's port, which is another one for each connection.
+  const address = /^(?:(\d+\.\d+\.\d+\.\d+)(?::\d+)?|\[([\da-f:.]+)\](?::\d+)?)$/i.exec(ip);
+  const bare = address?.[1] ?? address?.[2] ?? ip;
+  return isIP(bare) === 0 ? bare.slice(0, MAX_OTHER) : ipKeyGenerator(bare, IPV6_PREFIX);
+}
 
 /** Hashed, since what is given for an address may be half a megabyte long. */
 function byAccountAndAddress(req: Request): string {

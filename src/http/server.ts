@@ -14,7 +14,32 @@ export interface HttpServerOptions {
   readonly logger: Logger;
   /** How long a stop waits for requests under way, in milliseconds; default 10,000. */
   readonly drainMs?: number;
+  readonly timeouts?: Partial<ClientTimeouts>;
 }
+
+/** What a client has, in milliseconds. */
+export interface ClientTimeouts {
+  /** To send its headers. */
+  readonly headers: number;
+  /** To send its whole request. */
+  readonly request: number;
+  /** To go on with a request or with reading an answer. */
+  readonly stalled: number;
+  /** Until its next request. */
+  readonly idle: number;
+  /** Between two looks at how long requests have taken. */
+  readonly check: number;
+}
+
+const defaultTimeouts: ClientTimeouts = {
+  headers: 15_000,
+  request: 60_000,
+  // Longer than any statement may take: while it waits for us, a connection is as still.
+  stalled: 60_000,
+  // Longer than the usual 60 s of load balancers: it is them who close an idle connection, not us under their feet.
+  idle: 65_000,
+  check: 5_000,
+};
 
 export interface HttpServer extends Service {
   /** The port in use. */
@@ -32,15 +57,14 @@ const IDLE_CHECK_MS = 50;
 /** Listens for HTTP. @throws StartupError when the address cannot be had */
 export async function startHttpServer(options: HttpServerOptions): Promise<HttpServer> {
   const { app, host, port, logger, drainMs = 10_000 } = options;
+  const timeouts = { ...defaultTimeouts, ...options.timeouts };
   let stopping: Promise<void> | null = null;
   const server = createServer(
     {
-      // A client has this long, in milliseconds, to send its headers, and its whole request.
-      headersTimeout: 15_000,
-      requestTimeout: 60_000,
-      connectionsCheckingInterval: 5_000,
-      // Longer than the usual 60 s of load balancers: it is them who close an idle connection, not us under their feet.
-      keepAliveTimeout: 65_000,
+      headersTimeout: timeouts.headers,
+      requestTimeout: timeouts.request,
+      connectionsCheckingInterval: timeouts.check,
+      keepAliveTimeout: timeouts.idle,
       requireHostHeader: false,
     },
     (req, res) => {
@@ -48,6 +72,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
       if (!refusedAsDoubtful(req, res)) app(req, res);
     },
   );
+  server.timeout = timeouts.stalled;
   answerProtocolErrors(server);
   await listen(server, host, port);
   server.on('error', (error) => logger.error({ err: error }, 'HTTP server error'));

@@ -6,6 +6,7 @@ import type { EventStore } from '../events/event-store.ts';
 import type { Job, JobStatus } from '../events/job.ts';
 import { JOB_COLUMNS, jobFromRow } from './job-row.ts';
 import type { JobRow } from './job-row.ts';
+import { assertPageFits } from './page-size.ts';
 
 interface JobListFilter {
   /** Counts from 1. */
@@ -23,7 +24,10 @@ export interface JobQueries {
    * @throws RevisionNotReachedError after 2 s without that revision; what the event store throws
    */
   get(jobId: string, userId: string, minRevision?: number): Promise<Job | null>;
-  /** One page of a user's jobs, newest first, from the read model: it may lag by the projector's few milliseconds. */
+  /**
+   * One page of a user's jobs, newest first, from the read model: it may lag by the projector's few milliseconds.
+   * @throws PageTooLargeError
+   */
   list(userId: string, filter: JobListFilter): Promise<{ readonly jobs: Job[]; readonly total: number }>;
 }
 
@@ -52,12 +56,17 @@ export function createJobQueries({ database, store }: { database: Database; stor
     },
 
     async list(userId, { page, limit, status }) {
+      const ofPage = `FROM jobs WHERE user_id = $1 AND ($2::text IS NULL OR status = $2)
+        ORDER BY created_at DESC, id DESC LIMIT $3 OFFSET $4`;
+      const values = [userId, status, limit, (page - 1) * limit];
+      await assertPageFits(
+        database,
+        limit,
+        `SELECT octet_length(payload::text) + coalesce(octet_length(result::text), 0) AS bytes ${ofPage}`,
+        values,
+      );
       const [listed, counted] = await Promise.all([
-        database.query<JobRow>(
-          `SELECT ${JOB_COLUMNS} FROM jobs WHERE user_id = $1 AND ($2::text IS NULL OR status = $2)
-           ORDER BY created_at DESC, id DESC LIMIT $3 OFFSET $4`,
-          [userId, status, limit, (page - 1) * limit],
-        ),
+        database.query<JobRow>(`SELECT ${JOB_COLUMNS} ${ofPage}`, values),
         database.query<{ total: bigint }>(
           'SELECT count(*) AS total FROM jobs WHERE user_id = $1 AND ($2::text IS NULL OR status = $2)',
           [userId, status],

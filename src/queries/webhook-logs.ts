@@ -1,5 +1,6 @@
 import type { Database } from '../database.ts';
 import type { Json } from '../events/json.ts';
+import { assertPageFits } from './page-size.ts';
 
 /** One attempt to deliver a webhook, as clients see it. */
 interface WebhookLogEntry {
@@ -33,6 +34,7 @@ export interface WebhookLogQueries {
   /**
    * One page of the attempts to deliver a job's webhooks, oldest first. Whose job it is must have been checked.
    * @param page counts from 1
+   * @throws PageTooLargeError
    */
   list(
     jobId: string,
@@ -43,11 +45,14 @@ export interface WebhookLogQueries {
 export function createWebhookLogQueries(database: Database): WebhookLogQueries {
   return {
     async list(jobId, { page, limit }) {
+      const ofPage = 'FROM webhook_logs WHERE job_id = $1 ORDER BY position LIMIT $2 OFFSET $3';
+      const values = [jobId, limit, (page - 1) * limit];
+      const sizes = `SELECT octet_length(payload::text) AS bytes ${ofPage}`;
+      await assertPageFits(database, limit, sizes, values);
       const [listed, counted] = await Promise.all([
         database.query<WebhookLogRow>(
-          `SELECT id, job_id, url, payload, status_code, success, attempt, error, created_at FROM webhook_logs
-           WHERE job_id = $1 ORDER BY position LIMIT $2 OFFSET $3`,
-          [jobId, limit, (page - 1) * limit],
+          `SELECT id, job_id, url, payload, status_code, success, attempt, error, created_at ${ofPage}`,
+          values,
         ),
         database.query<{ total: bigint }>('SELECT count(*) AS total FROM webhook_logs WHERE job_id = $1', [
           jobId,
