@@ -15,17 +15,26 @@ export class DestinationNotAllowedError extends AppError {
 /** RFC 4291, section 2.4: what is routed on the internet so far. */
 const globalUnicast = ipaddr.parseCIDR('2000::/3');
 
+/** Azure's host, with a virtual machine's settings and secrets: a public address that leads nowhere but there. */
+const AZURE_HOST = '168.63.129.16';
+
 /**
  * Whether an address belongs to the public internet: no loopback, private, link-local, CGNAT, multicast, documentation
- * or reserved one, and none that carries another address inside (IPv4-mapped, NAT64, 6to4, Teredo).
+ * or reserved one, and none that carries another address inside (IPv4-mapped, NAT64, 6to4, Teredo, ISATAP).
  * @param address an IPv4 or IPv6 address; anything else is not public
  */
 export function isPublicAddress(address: string): boolean {
   const [bare = ''] = address.split('%');
-  if (isIP(bare) === 0) return false;
+  if (isIP(bare) === 0 || bare === AZURE_HOST) return false;
   const parsed = ipaddr.parse(bare);
   // ipaddr.js calls everything `unicast` that no list of special purposes names, outside 2000::/3 too.
-  return parsed.range() === 'unicast' && (parsed.kind() === 'ipv4' || parsed.match(globalUnicast));
+  if (parsed.range() !== 'unicast') return false;
+  return parsed instanceof ipaddr.IPv4 || (parsed.match(globalUnicast) && !isIsatap(parsed));
+}
+
+/** RFC 5214, section 6.1: whatever the prefix, the second half says which IPv4 address the packet goes to. */
+function isIsatap({ parts }: ipaddr.IPv6): boolean {
+  return parts[5] === 0x5efe && (parts[4] === 0 || parts[4] === 0x200);
 }
 
 /**

@@ -2,6 +2,7 @@ import { isIP } from 'node:net';
 import type { Socket } from 'node:net';
 import { buildConnector } from 'undici';
 import { DestinationNotAllowedError, isPublicAddress, literalOf } from './address-policy.ts';
+import { interfaceAddresses, normalAddress } from './own-addresses.ts';
 import { resolvePublicly, resolveAsTheSystemDoes } from './resolve.ts';
 import type { Resolve } from './resolve.ts';
 
@@ -10,6 +11,8 @@ export interface GuardOptions {
   readonly allowPrivateNetworks: boolean;
   /** For tests, which must not send a packet even when the guard fails. */
   readonly resolve?: Resolve;
+  /** Of the machine itself, as `normalAddress` writes them. Default: those of its interfaces. */
+  readonly ownAddresses?: () => ReadonlySet<string>;
   readonly connect?: buildConnector.connector;
 }
 
@@ -31,7 +34,9 @@ export function guardedConnector(
   const { allowPrivateNetworks } = options;
   const resolve = options.resolve ?? (allowPrivateNetworks ? resolveAsTheSystemDoes : resolvePublicly);
   const connect = options.connect ?? buildConnector({ timeout: CONNECT_TIMEOUT_MS, allowH2: false });
-  const isAllowed = (address: string): boolean => allowPrivateNetworks || isPublicAddress(address);
+  const ownAddresses = options.ownAddresses ?? interfaceAddresses;
+  const isAllowed = (address: string): boolean =>
+    allowPrivateNetworks || (isPublicAddress(address) && !ownAddresses().has(normalAddress(address)));
 
   async function open(target: buildConnector.Options): Promise<Socket> {
     const host = literalOf(target.hostname);
