@@ -37,6 +37,8 @@ export type JobCommand =
       readonly supersedes: string | null;
       /** Used when the submission named none. */
       readonly defaultMaxAttempts: number;
+      /** What the handler allows, whatever the submission asked for; not given: any number. */
+      readonly mostAttempts?: number;
       readonly backoffMs: number;
     }
   | { readonly type: 'CompleteJob'; readonly executionId: string; readonly result: Json }
@@ -242,9 +244,18 @@ function start(job: Job, command: Extract<JobCommand, { type: 'StartJob' }>, now
     workerId,
     heartbeat,
     supersedes: job.execution === null ? null : supersedes,
-    maxAttempts: job.maxAttempts ?? command.defaultMaxAttempts,
+    maxAttempts: attemptsOf(job, command),
   };
   return [{ type: 'JobStarted', data }];
+}
+
+/** Never below the attempt that starts: a handler may have come to allow fewer since the one before. */
+function attemptsOf(
+  job: Job,
+  { attempt, defaultMaxAttempts, mostAttempts }: Extract<JobCommand, { type: 'StartJob' }>,
+): number {
+  const wanted = job.maxAttempts ?? defaultMaxAttempts;
+  return Math.max(attempt, Math.min(wanted, mostAttempts ?? wanted));
 }
 
 function failAttempt(

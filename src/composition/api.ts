@@ -46,6 +46,7 @@ export async function openApi(
     webhookSecrets: createWebhookSecrets(database),
     requestRedelivery: createRedelivery(store, createWebhookCommandHandler(store)),
     checkWebhookUrl: (url) => urlProblem(url, config.WEBHOOK_ALLOW_PRIVATE_NETWORKS),
+    limitsOf: (type) => handlers.find(type),
     checkPayload: (type, payload) => handlers.find(type)?.checkPayload(payload) ?? null,
     readiness: createReadiness({ database, store, projections: projections.map(({ name }) => name), logger }),
     logger,

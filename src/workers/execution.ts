@@ -55,7 +55,7 @@ export class Execution {
     const { job, executionId, handlers, store, context, logger } = this.#options;
     const log = new ExecutionLog({ store, job, executionId, context, logger });
     const info = handlers.find(job.type);
-    const limit = job.timeoutMs ?? info?.timeoutMs ?? null;
+    const limit = least(job.timeoutMs, info?.timeoutMs ?? null);
     const timer =
       limit === null
         ? undefined
@@ -83,6 +83,12 @@ export class Execution {
       await log.close();
     }
   }
+}
+
+/** A submission may ask for less time than the handler has, not for more. */
+function least(submitted: number | null, ofHandler: number | null): number | null {
+  if (submitted === null || ofHandler === null) return submitted ?? ofHandler;
+  return Math.min(submitted, ofHandler);
 }
 
 class TimedOutError extends Error {

@@ -52,9 +52,9 @@ export interface Handler {
   readonly type: string;
   /** Checked at submission where the api has the handler, and always before a run, which gets what it parsed. */
   readonly payload?: PayloadSchema;
-  /** An attempt that takes longer is aborted and counts as failed. */
+  /** An attempt that takes longer is aborted and counts as failed. A submission may ask for less. */
   readonly timeoutMs?: number;
-  /** Attempts a round has, when the submission names none. */
+  /** Attempts a round has. A submission may ask for fewer. */
   readonly maxAttempts?: number;
   /** @returns the job's result, plain JSON */
   run(payload: Readonly<Record<string, Json>>, ctx: HandlerContext): Promise<unknown>;

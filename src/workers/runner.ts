@@ -145,12 +145,7 @@ class Runner {
     // Before the start is written: whoever reads it there must find it in every later heartbeat.
     this.#heartbeat.add(executionId);
     try {
-      const started = await this.#start(
-        item,
-        traced,
-        executionId,
-        info?.maxAttempts ?? this.#options.maxAttempts,
-      );
+      const started = await this.#start(item, traced, executionId, info?.maxAttempts ?? null);
       if ('done' in started) return started;
       const log = logger.child({ jobId: item.jobId, executionId, correlationId: traced.correlationId });
       return await this.#execute(started, traced, executionId, log);
@@ -164,7 +159,7 @@ class Runner {
     item: WorkItem,
     traced: TracedJob,
     executionId: string,
-    defaultMaxAttempts: number,
+    ofHandler: number | null,
   ): Promise<Job | WorkOutcome> {
     const { job } = traced;
     const { workerId, backoffMs, logger } = this.#options;
@@ -184,7 +179,8 @@ class Runner {
       workerId,
       heartbeat,
       supersedes,
-      defaultMaxAttempts,
+      defaultMaxAttempts: ofHandler ?? this.#options.maxAttempts,
+      ...(ofHandler !== null && { mostAttempts: ofHandler }),
       backoffMs,
     };
     try {

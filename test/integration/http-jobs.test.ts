@@ -111,6 +111,27 @@ test('a payload that its handler refuses is named by field', async () => {
   await create(api, token, { ...newJob, type: 'other' });
 });
 
+test('a submission may ask for less than its handler allows, and not for more', async () => {
+  const api = await startApi({
+    limitsOf: (type) => (type === 'slow' ? { timeoutMs: 500, maxAttempts: 2 } : null),
+  });
+  const { token } = await api.newUser();
+  const submit = (more: object) => api.call('POST', '/api/jobs', { token, body: { ...newJob, ...more } });
+  expect(await submit({ type: 'slow', timeoutMs: 501, maxAttempts: 3 })).toMatchObject({
+    status: 400,
+    body: {
+      message: 'Validation error',
+      errors: {
+        timeoutMs: ['timeoutMs must be at most 500 for the job type slow'],
+        maxAttempts: ['maxAttempts must be at most 2 for the job type slow'],
+      },
+    },
+  });
+  expect((await submit({ type: 'slow', timeoutMs: 500, maxAttempts: 1 })).status).toBe(201);
+  expect((await submit({ type: 'slow' })).status).toBe(201);
+  expect((await submit({ type: 'other', timeoutMs: 86_400_000, maxAttempts: 100 })).status).toBe(201);
+});
+
 test('a payload comes back as it was sent, and pollutes nothing', async () => {
   const api = await startApi();
   const { token } = await api.newUser();

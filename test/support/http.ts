@@ -68,6 +68,7 @@ export async function startApi(
     webhookSecrets: createWebhookSecrets(database),
     requestRedelivery: createRedelivery(store, createWebhookCommandHandler(store)),
     checkWebhookUrl: (url) => urlProblem(url, false),
+    limitsOf: () => null,
     checkPayload: () => null,
     readiness: () => Promise.resolve({ ready: true, parts: {} }),
     logger,

@@ -36,14 +36,16 @@ const startStep: fc.Arbitrary<Step> = fc
       often(anExecution.map(execution), 1),
     ),
     defaultMaxAttempts: fc.integer({ min: 1, max: 4 }),
+    mostAttempts: fc.option(fc.integer({ min: 1, max: 4 })),
     backoffMs: fc.constantFrom(0, 1, 1_000),
   })
-  .map(({ n, roundOff, attemptOff, supersedes, ...rest }): Step => {
+  .map(({ n, roundOff, attemptOff, supersedes, mostAttempts, ...rest }): Step => {
     return (job) =>
       commands.start(n, {
         round: Math.max(1, (job?.round ?? 1) + roundOff),
         attempt: Math.max(1, (job?.attempt ?? 1) + attemptOff),
         supersedes: supersedes === 'current' ? (job?.execution?.id ?? null) : supersedes,
+        ...(mostAttempts !== null && { mostAttempts }),
         ...rest,
       });
   });

@@ -65,6 +65,18 @@ describe('StartJob', () => {
       .when(commands.start(1))
       .then(events.started(1, { maxAttempts: 2 }));
   });
+  it('has no more attempts than the handler allows, whatever the submission says, and may have fewer', () => {
+    given(events.created({ maxAttempts: 100 }))
+      .when(commands.start(1, { mostAttempts: 2 }))
+      .then(events.started(1, { maxAttempts: 2 }));
+    given(events.created({ maxAttempts: 1 }))
+      .when(commands.start(1, { mostAttempts: 2 }))
+      .then(events.started(1, { maxAttempts: 1 }));
+    // Allowed when the first attempt began, and not any more: this one is the last.
+    given(created, started, events.attemptFailed(1))
+      .when(commands.start(2, { attempt: 2, mostAttempts: 1 }), '2026-05-19T10:00:02.000Z')
+      .then(events.started(2, { attempt: 2, maxAttempts: 2 }));
+  });
   it('keeps the number of attempts that the first start has set', () => {
     given(created, started, events.attemptFailed(1))
       .when(commands.start(2, { attempt: 2, defaultMaxAttempts: 9 }), '2026-05-19T10:00:02.000Z')

@@ -25,6 +25,11 @@ import {
 } from './job-schemas.ts';
 import { jobView } from './job-view.ts';
 
+interface HandlerLimits {
+  readonly timeoutMs: number | null;
+  readonly maxAttempts: number | null;
+}
+
 export interface JobRouteOptions {
   readonly handleJob: HandleJobCommand;
   readonly jobs: CachedJobQueries;
@@ -32,6 +37,8 @@ export interface JobRouteOptions {
   readonly jobLogs: JobLogQueries;
   /** What the handler of a job type says of a payload; null when it is fine, or the handler or its schema is not known here. */
   readonly checkPayload: (type: string, payload: JsonObject) => FieldErrors | null;
+  /** What the handler of a job type allows an attempt and a round; null where it names nothing, or is not known here. */
+  readonly limitsOf: (type: string) => HandlerLimits | null;
   /** What is wrong with a URL as the destination of a webhook; null when nothing is. */
   readonly checkWebhookUrl: (url: string) => string | null;
   readonly requireUser: RequestHandler;
@@ -41,8 +48,8 @@ export interface JobRouteOptions {
 
 /** `/api/jobs`: commands go to the event store, reads come from the read models. */
 export function jobRoutes(options: JobRouteOptions): Router {
-  const { handleJob, jobs, jobHistory, jobLogs, checkPayload, checkWebhookUrl, requireUser, json, limits } =
-    options;
+  const { handleJob, jobs, jobHistory, jobLogs, checkPayload, limitsOf, checkWebhookUrl } = options;
+  const { requireUser, json, limits } = options;
   const router = Router();
   router.use((_req, res, next) => {
     res.set('Cache-Control', 'private, no-cache');
@@ -57,6 +64,7 @@ export function jobRoutes(options: JobRouteOptions): Router {
     const { payload, webhookUrl } = submission;
     const urlProblem = webhookUrl === null ? null : checkWebhookUrl(webhookUrl);
     if (urlProblem !== null) throw new ValidationError({ webhookUrl: [urlProblem] });
+    assertAllowed(request, limitsOf(type));
     const problems = checkPayload(type, payload);
     if (problems !== null) throw new ValidationError(underPayload(problems));
     const userId = userOf(res);
@@ -146,6 +154,19 @@ export function jobIdOf(req: Request): string {
   const { id } = req.params;
   if (typeof id !== 'string' || !isUuid(id)) throw new JobNotFoundError();
   return id.toLowerCase();
+}
+
+/** What a submission asks for beyond what the handler allows is refused, not cut: its sender would count on it. */
+function assertAllowed(
+  request: { readonly type: string } & HandlerLimits,
+  allowed: HandlerLimits | null,
+): void {
+  const fields = (['timeoutMs', 'maxAttempts'] as const).flatMap((field): [string, string[]][] => {
+    const [asked, most] = [request[field], allowed?.[field] ?? null];
+    if (asked === null || most === null || asked <= most) return [];
+    return [[field, [`${field} must be at most ${most} for the job type ${request.type}`]]];
+  });
+  if (fields.length > 0) throw new ValidationError(Object.fromEntries(fields));
 }
 
 function underPayload(problems: FieldErrors): FieldErrors {
