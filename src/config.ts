@@ -1,12 +1,13 @@
-import { createSecretKey, randomBytes } from 'node:crypto';
+import { createSecretKey, randomBytes, randomUUID } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
-import { chmodSync, linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { linkSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { isIPv6 } from 'node:net';
 import path from 'node:path';
 import { config as loadDotenv } from 'dotenv';
 import ms from 'ms';
 import { z } from 'zod';
 import { errorMessage, StartupError } from './errors.ts';
+import { readOwnFile } from './own-file.ts';
 
 export const ROLES = ['api', 'projector', 'dispatcher', 'worker'] as const;
 export type Role = (typeof ROLES)[number];
@@ -187,8 +188,7 @@ function keptSecrets(given: GivenSecrets, dataDir: string): Partial<Record<Secre
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
     }
-    chmodSync(file, 0o600);
-    return z.record(z.enum(SECRET_NAMES), z.string()).parse(JSON.parse(readFileSync(file, 'utf8')));
+    return z.record(z.enum(SECRET_NAMES), z.string()).parse(JSON.parse(readOwnFile(file)));
   } catch (error) {
     throw new StartupError(`DATA_DIR: cannot keep generated secrets in ${file}: ${errorMessage(error)}`);
   }
@@ -196,8 +196,9 @@ function keptSecrets(given: GivenSecrets, dataDir: string): Partial<Record<Secre
 
 /** Whole or not at all, and never over a file that exists: several processes may start on one data directory. */
 function writeSecrets(file: string, secrets: Record<string, string>): void {
-  const draft = `${file}.${process.pid}`;
-  writeFileSync(draft, `${JSON.stringify(secrets, null, 2)}\n`, { mode: 0o600 });
+  const draft = `${file}.${randomUUID()}`;
+  // Exclusively: whoever else may write here could have put a file of their own, or a link, where the secrets go.
+  writeFileSync(draft, `${JSON.stringify(secrets, null, 2)}\n`, { mode: 0o600, flag: 'wx' });
   try {
     linkSync(draft, file);
   } finally {
@@ -209,6 +210,18 @@ const HIDDEN = /^(JWT_|WEBHOOK_SECRET|DATABASE_URL|REDIS_|EVENTSTORE_|POSTGRES_|
 
 function handlerEnv(given: Record<string, string>): Record<string, string> {
   return Object.fromEntries(Object.entries(given).filter(([name]) => !HIDDEN.test(name)));
+}
+
+/** What only this file has a use for. Others of the hidden ones are read by libraries, the driver's PGPASSWORD for instance. */
+const OWN = [...SECRET_NAMES, 'DATABASE_URL', 'EVENTSTORE_URL', 'REDIS_URL'];
+
+/**
+ * Takes the secrets and addresses out of this process's environment once they have been read: the top level of a handler's module, which
+ * runs in this process, and child processes find none.
+ */
+export function clearEnvironment(env: NodeJS.ProcessEnv = process.env): void {
+  // eslint-disable-next-line @typescript-eslint/no-dynamic-delete -- an environment variable is unset by deleting it
+  for (const name of OWN) delete env[name];
 }
 
 /** This process's environment with some variables set otherwise, for a child process; an empty value unsets one. */

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { isAborted } from './waiting.ts';
 import { startApp } from './app.ts';
-import { loadConfig } from './config.ts';
+import { clearEnvironment, loadConfig } from './config.ts';
 import { StartupError } from './errors.ts';
 import { createLogger } from './logger.ts';
 
@@ -10,6 +10,7 @@ const STOP_DEADLINE_MS = 30_000;
 
 async function main(): Promise<void> {
   const config = loadConfig();
+  clearEnvironment();
   const logger = createLogger(config.LOG_LEVEL);
   const stopAsked = new AbortController();
   const exitAtOnce = (why: string) => (): never => {

@@ -39,7 +39,7 @@ export async function openDatabase(
   { dataDir, logger, use }: OpenDatabaseOptions,
 ): Promise<OpenedDatabase> {
   if (address !== EMBEDDED) return open(address, { logger, use }, () => Promise.resolve());
-  if (use === 'reading' && (await readClusterRecord(dataDir)) === undefined) {
+  if (use === 'reading' && readClusterRecord(dataDir) === undefined) {
     throw new StartupError(`DATA_DIR ${dataDir} has no embedded database`, { dataDir });
   }
   const postgres = await openEmbeddedPostgres({ dataDir, roles: [], logger });

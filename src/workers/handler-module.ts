@@ -43,20 +43,44 @@ export function handlerOf(imported: unknown): unknown {
   return isObject(exported) && '__esModule' in exported ? defaultOf(exported) : exported;
 }
 
+/**
+ * The files and the folder that every user of the machine may write: whoever does so runs code in the service. Named relative to the
+ * folder, which is `.`
+ */
+export async function writableByAll(folder: string): Promise<string[]> {
+  // Windows gives access by other means, and shows modes that it makes up.
+  if (process.platform === 'win32') return [];
+  const names = ['.', ...(await handlerFiles(folder))];
+  const modes = await Promise.all(names.map(async (name) => (await stat(path.join(folder, name))).mode));
+  return names.filter((_, index) => ((modes[index] ?? 0) & 0o002) !== 0);
+}
+
 async function handlerFiles(folder: string): Promise<string[]> {
+  let names: string[];
   try {
-    const names = (await readdir(folder)).filter(
-      (name) => /\.m?js$/.test(name) && !/^\.|\.test\.m?js$/.test(name),
-    );
-    const areFiles = await Promise.all(
-      names.map(async (name) => (await stat(path.join(folder, name))).isFile()),
-    );
-    return names.filter((_, index) => areFiles[index]).sort();
+    names = await readdir(folder);
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code;
     const why =
       code === 'ENOENT' ? 'does not exist' : code === 'ENOTDIR' ? 'is not a folder' : errorMessage(error);
     throw new StartupError(`HANDLERS_DIR: ${folder} ${why}`, { folder }, { cause: error });
+  }
+  const modules = names.filter((name) => /\.m?js$/.test(name) && !/^\.|\.test\.m?js$/.test(name));
+  const areFiles = await Promise.all(modules.map((name) => isFile(folder, name)));
+  return modules.filter((_, index) => areFiles[index]).sort();
+}
+
+async function isFile(folder: string, name: string): Promise<boolean> {
+  try {
+    return (await stat(path.join(folder, name))).isFile();
+  } catch (error) {
+    const why =
+      (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'it is a link to nothing' : errorMessage(error);
+    throw new StartupError(
+      `HANDLERS_DIR: ${name} cannot be loaded: ${why}`,
+      { file: name },
+      { cause: error },
+    );
   }
 }
 

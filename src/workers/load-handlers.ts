@@ -2,7 +2,7 @@ import path from 'node:path';
 import type { Json } from '../events/json.ts';
 import type { Logger } from '../logger.ts';
 import { createHandlerHttp } from './handler-http.ts';
-import { loadHandlerModules } from './handler-module.ts';
+import { loadHandlerModules, writableByAll } from './handler-module.ts';
 import { createHandlerPool } from './handler-pool.ts';
 import { resultJson } from './handler-result.ts';
 import type { Handler, HandlerInfo, HandlerRegistry } from './handler.ts';
@@ -48,7 +48,15 @@ export async function createHandlerRegistry(options: HandlerRegistryOptions): Pr
   const fallback = defaultHandler(work);
   const modules = new Map<string, string>();
   if (handlersDir !== undefined) {
-    for (const { handler, module, file } of await loadHandlerModules(path.resolve(handlersDir))) {
+    const folder = path.resolve(handlersDir);
+    const open = await writableByAll(folder);
+    if (open.length > 0) {
+      logger.warn(
+        { folder, open },
+        'Every user of this machine may change handlers, and so run code in the service: chmod o-w',
+      );
+    }
+    for (const { handler, module, file } of await loadHandlerModules(folder)) {
       const { type } = handler;
       const replaces = handlers.has(type) ? ', in place of the built-in handler' : '';
       logger.info({ type, file }, `Handler loaded${replaces}`);

@@ -6,6 +6,7 @@ import { z } from 'zod';
 
 import { errorMessage, StartupError } from '../../errors.ts';
 import type { Logger } from '../../logger.ts';
+import { readOwnFile } from '../../own-file.ts';
 import type { Launcher } from './launcher.ts';
 import { OutputTail } from './output-tail.ts';
 import { errorCode, storageError, writePrivateFile } from './private-files.ts';
@@ -37,11 +38,11 @@ function recordPath(dataDir: string): string {
 }
 
 /** @returns undefined before the first start. @throws StartupError when the file is unreadable or damaged */
-export async function readClusterRecord(dataDir: string): Promise<ClusterRecord | undefined> {
+export function readClusterRecord(dataDir: string): ClusterRecord | undefined {
   const path = recordPath(dataDir);
   let text: string;
   try {
-    text = await readFile(path, 'utf8');
+    text = readOwnFile(path);
   } catch (error) {
     if (errorCode(error) === 'ENOENT') return undefined;
     throw storageError(error, path);
@@ -72,7 +73,7 @@ export async function prepareCluster(
   { major, durable, logger }: ClusterOptions,
 ): Promise<{ path: string; record: ClusterRecord }> {
   const path = join(launcher.home, 'postgres');
-  const found = await readClusterRecord(dataDir);
+  const found = readClusterRecord(dataDir);
   if (await checkCluster(path, major)) {
     if (found !== undefined) return { path, record: found };
     throw new StartupError(

@@ -38,7 +38,7 @@ export interface EmbeddedPostgresOptions {
  */
 export async function openEmbeddedPostgres(options: EmbeddedPostgresOptions): Promise<EmbeddedPostgres> {
   const [dataDir, binaries] = await Promise.all([prepareDirectory(options.dataDir), findBinaries()]);
-  const record = await readClusterRecord(dataDir);
+  const record = readClusterRecord(dataDir);
   const launcher = await chooseLauncher({
     dataDir,
     binaries,

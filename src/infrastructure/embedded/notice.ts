@@ -1,8 +1,9 @@
-import { readFile, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import pg from 'pg';
 import { z } from 'zod';
 
+import { readOwnFile } from '../../own-file.ts';
 import { errorCode, storageError, writePrivateFile } from './private-files.ts';
 
 /** `postgres.json`: where other processes find the server. */
@@ -32,10 +33,7 @@ export async function answeringServer(
   ownerPid: number | undefined,
 ): Promise<string | undefined> {
   const path = noticePath(dataDir);
-  const text = await readFile(path, 'utf8').catch((error: unknown) => {
-    if (errorCode(error) === 'ENOENT') return undefined;
-    throw storageError(error, path);
-  });
+  const text = read(path);
   if (text === undefined) return undefined;
   const { url, pid } = noticeShape.parse(JSON.parse(text));
   if (ownerPid !== undefined && pid !== ownerPid) return undefined;
@@ -48,5 +46,14 @@ export async function answeringServer(
     return undefined;
   } finally {
     await client.end().catch(() => undefined);
+  }
+}
+
+function read(path: string): string | undefined {
+  try {
+    return readOwnFile(path);
+  } catch (error) {
+    if (errorCode(error) === 'ENOENT') return undefined;
+    throw storageError(error, path);
   }
 }
