@@ -1,10 +1,11 @@
 import { backoff, isAborted, sleep } from '../waiting.ts';
 import type { Database, Queryable } from '../database.ts';
-import { AppError, errorMessage, UnavailableError } from '../errors.ts';
+import { errorMessage } from '../errors.ts';
 import { decodeEvent } from '../events/codec.ts';
 import type { DomainEvent } from '../events/codec.ts';
 import type { EventStore, Position, PositionedEvent } from '../events/event-store.ts';
 import type { Logger } from '../logger.ts';
+import { applyBatch, EventNotApplicableError, isTransient } from './apply-batch.ts';
 import { CheckpointMovedError, loadCheckpoint, moveCheckpoint, recordStop } from './checkpoints.ts';
 import { throttleMarks } from './throttle-marks.ts';
 
@@ -92,8 +93,10 @@ async function follow(consumer: Consumer, options: ConsumeOptions, progressed: (
 
   for await (const message of messages) {
     if (message.kind === 'events') {
-      for await (const reached of applyBatch(consumer, message.events, position, database))
-        await moved(reached);
+      const reaching = applyBatch(message.events, position, (events, from) =>
+        applyTogether(consumer, events, from, database),
+      );
+      for await (const reached of reaching) await moved(reached);
     } else if (message.position > position) {
       await moveCheckpoint(database, name, position, message.position);
       await moved(message.position);
@@ -101,34 +104,7 @@ async function follow(consumer: Consumer, options: ConsumeOptions, progressed: (
   }
 }
 
-/**
- * The whole batch in one transaction; when it fails for good, one by one, so that only the event at fault is left.
- * Yields the checkpoint after each commit.
- */
-async function* applyBatch(
-  consumer: Consumer,
-  batch: readonly PositionedEvent[],
-  from: Position,
-  database: Database,
-): AsyncGenerator<Position> {
-  const together = await applyTogether(consumer, batch, from, database).catch((error: unknown) => {
-    if (error instanceof CheckpointMovedError || isTransient(error)) throw error;
-    return null;
-  });
-  if (together !== null) {
-    yield together;
-    return;
-  }
-  let position = from;
-  for (const recorded of batch) {
-    position = await applyTogether(consumer, [recorded], position, database).catch((error: unknown) => {
-      if (error instanceof CheckpointMovedError || isTransient(error)) throw error;
-      throw new EventNotApplicableError(recorded, error);
-    });
-    yield position;
-  }
-}
-
+/** In one transaction. @returns the position of the last of them */
 async function applyTogether(
   consumer: Consumer,
   batch: readonly PositionedEvent[],
@@ -146,28 +122,6 @@ async function applyTogether(
   return last.position;
 }
 
-/** A consumer met an event it can do nothing with. */
-class EventNotApplicableError extends AppError {
-  /** Private, because a logged error shows its public fields and the event may hold a user's payload. */
-  readonly #event: PositionedEvent;
-
-  constructor(event: PositionedEvent, cause: unknown) {
-    const { id, type, stream, revision, position } = event;
-    const place = `${type} ${id} (${stream}@${revision}, position ${position.toString()})`;
-    super(
-      'EVENT_NOT_APPLICABLE',
-      `Cannot apply ${place}: ${errorMessage(cause)}`,
-      { id, type, stream, revision },
-      { cause },
-    );
-    this.#event = event;
-  }
-
-  get event(): PositionedEvent {
-    return this.#event;
-  }
-}
-
 async function reportStop(
   consumer: Consumer,
   error: unknown,
@@ -177,14 +131,4 @@ async function reportStop(
   logger.fatal({ consumer: consumer.name, err: error }, `Consumer ${consumer.name} has stopped: ${message}`);
   const event = error instanceof EventNotApplicableError ? error.event : null;
   await recordStop(database, consumer.name, { error: message, event });
-}
-
-/**
- * Whether trying the same again may help: the part was away, or Postgres refused for reasons of its own (SQLSTATE
- * classes 40 rollback, 55 lock, 58 system).
- */
-function isTransient(error: unknown): boolean {
-  if (error instanceof UnavailableError) return true;
-  const code = error instanceof Error ? (error as { code?: unknown }).code : undefined;
-  return typeof code === 'string' && /^(40|55|58)[0-9A-Z]{3}$/.test(code);
 }
