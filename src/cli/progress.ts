@@ -4,6 +4,8 @@ import { Presets, SingleBar } from 'cli-progress';
 export interface Progress {
   /** @param doing such as `Copying`; another one begins a new bar @param fraction of this part, 0 to 1 */
   update(doing: string, events: number, fraction: number): void;
+  /** A part of which nobody can tell how far it is. */
+  step(doing: string): void;
   /** Idempotent. */
   end(): void;
 }
@@ -15,6 +17,8 @@ const LINE_EVERY = 5_000;
 interface Part {
   readonly doing: string;
   readonly began: number;
+  /** How much was done when it began: what is resumed does not begin at 0. */
+  readonly from: number;
   shown: number;
   bar: SingleBar | null;
 }
@@ -41,12 +45,16 @@ export function createProgress(stream: NodeJS.WriteStream = process.stderr): Pro
       const now = performance.now();
       if (part?.doing !== doing) {
         end();
-        part = { doing, began: now, shown: now, bar: null };
+        part = { doing, began: now, from: fraction, shown: now, bar: null };
       }
       const done = fraction >= 1;
       if (!done && now - part.shown < (stream.isTTY ? BAR_EVERY : LINE_EVERY)) return;
       part.shown = now;
-      show(describe(events, fraction, (now - part.began) / 1_000), fraction, part);
+      show(describe(events, fraction, part.from, (now - part.began) / 1_000), fraction, part);
+    },
+    step(doing) {
+      end();
+      stream.write(`${doing} …\n`);
     },
     end,
   };
@@ -61,10 +69,12 @@ function startBar(doing: string, stream: NodeJS.WriteStream): SingleBar {
   return bar;
 }
 
-function describe(events: number, fraction: number, seconds: number): string {
+function describe(events: number, fraction: number, from: number, seconds: number): string {
   const rate = seconds > 0 ? Math.round(events / seconds) : events;
   const left =
-    fraction > 0 && fraction < 1 ? `, ${duration((seconds * (1 - fraction)) / fraction)} left` : '';
+    fraction > from && fraction < 1
+      ? `, ${duration((seconds * (1 - fraction)) / (fraction - from))} left`
+      : '';
   return `${events} events, ${rate}/s${left}`;
 }
 

@@ -4,7 +4,7 @@ import { readClusterRecord } from '../infrastructure/embedded/cluster.ts';
 import { openEmbeddedPostgres } from '../infrastructure/embedded/embedded-postgres.ts';
 import { createDatabase } from '../infrastructure/postgres/database.ts';
 import type { PostgresDatabase } from '../infrastructure/postgres/database.ts';
-import { migrate } from '../infrastructure/postgres/migrate.ts';
+import { assertMigrated, migrate } from '../infrastructure/postgres/migrate.ts';
 import type { Logger } from '../logger.ts';
 
 /** What stands for the Postgres of DATA_DIR where an address is wanted. */
@@ -13,8 +13,11 @@ export const EMBEDDED = 'embedded';
 export interface OpenDatabaseOptions {
   readonly dataDir: string;
   readonly logger: Logger;
-  /** `reading` takes the database as it is and makes none; `writing` brings it to this build's schema first. */
-  readonly use: 'reading' | 'writing';
+  /**
+   * `reading` takes the database as it is and makes none; `maintaining` as well, but it has to have this build's schema;
+   * `writing` brings it there first.
+   */
+  readonly use: 'reading' | 'maintaining' | 'writing';
 }
 
 export interface OpenedDatabase {
@@ -39,7 +42,7 @@ export async function openDatabase(
   { dataDir, logger, use }: OpenDatabaseOptions,
 ): Promise<OpenedDatabase> {
   if (address !== EMBEDDED) return open(address, { logger, use }, () => Promise.resolve());
-  if (use === 'reading' && readClusterRecord(dataDir) === undefined) {
+  if (use !== 'writing' && readClusterRecord(dataDir) === undefined) {
     throw new StartupError(`DATA_DIR ${dataDir} has no embedded database`, { dataDir });
   }
   const postgres = await openEmbeddedPostgres({ dataDir, roles: [], logger });
@@ -60,5 +63,11 @@ async function open(
   const database = createDatabase({ url, max: 3, applicationName: 'asyncly cli', logger });
   let closing: Promise<void> | null = null;
   const close = (): Promise<void> => (closing ??= database.close().finally(stop));
+  try {
+    if (use === 'maintaining') await assertMigrated(database);
+  } catch (error) {
+    await close();
+    throw error;
+  }
   return { url, database, close };
 }

@@ -9,6 +9,7 @@ import type { Projection } from './projection.ts';
 export const jobLogsProjection: Projection = {
   name: 'job_logs',
   tables: ['job_logs'],
+  readIndexes: ['job_logs_in_order'],
   prefixes: [JOB_PREFIX, JOB_LOG_PREFIX],
   apply,
 };

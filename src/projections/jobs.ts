@@ -11,6 +11,7 @@ import type { Projection } from './projection.ts';
 export const jobsProjection: Projection = {
   name: 'jobs',
   tables: ['jobs'],
+  readIndexes: ['jobs_by_user', 'jobs_by_user_status'],
   prefixes: [JOB_PREFIX],
   apply,
 };

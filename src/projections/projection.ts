@@ -7,11 +7,14 @@ export interface Projection {
   readonly name: string;
   /** Its tables; the first one's name is usually the projection's. Nothing else writes to them. */
   readonly tables: readonly string[];
+  /** Indexes of them that only readers need and `apply` does not: a rebuild makes them once the rows are there. */
+  readonly readIndexes?: readonly string[];
   /** Streams it reads, by the beginning of their names. */
   readonly prefixes: readonly string[];
   /**
    * Writes what a batch amounts to. Called once for each event, in order, in a transaction with the checkpoint. Every
-   * value in a row must come from the events: a replay has to give the same rows. Tables are named without a schema.
+   * value in a row must come from the events and rows of its own: a replay has to give the same ones. Tables are named without a
+   * schema, since a rebuild fills others of the same names.
    */
   apply(events: readonly ConsumedEvent[], tx: Queryable): Promise<void>;
 }

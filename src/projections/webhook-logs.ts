@@ -7,6 +7,7 @@ import type { Projection } from './projection.ts';
 export const webhookLogsProjection: Projection = {
   name: 'webhook_logs',
   tables: ['webhook_logs'],
+  readIndexes: ['webhook_logs_in_order'],
   prefixes: [WEBHOOK_PREFIX],
   apply,
 };

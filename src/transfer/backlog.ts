@@ -7,22 +7,24 @@ export interface BacklogOptions {
   readonly upTo: Position;
   readonly prefixes: readonly string[];
   readonly signal: AbortSignal;
+  /** Most events in one batch; default: the store's. */
+  readonly batchSize?: number;
 }
 
 /** The events between two positions, in order, in batches. @throws the signal's reason when it aborts */
 export async function* backlog(
   store: EventStore,
-  { after, upTo, prefixes, signal }: BacklogOptions,
+  { upTo, ...options }: BacklogOptions,
 ): AsyncGenerator<readonly PositionedEvent[], void, void> {
-  if (upTo <= after) return;
-  for await (const message of store.subscribe({ after, prefixes, signal })) {
+  if (upTo <= options.after) return;
+  for await (const message of store.subscribe(options)) {
     if (message.kind === 'caught-up') return;
     const { events } = message;
     const wanted = events.filter(({ position }) => position <= upTo);
     if (wanted.length > 0) yield wanted;
     if (wanted.length < events.length || wanted.at(-1)?.position === upTo) return;
   }
-  signal.throwIfAborted();
+  options.signal.throwIfAborted();
 }
 
 export interface Cursor {

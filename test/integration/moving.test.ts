@@ -2,12 +2,18 @@ import { createHash, randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import { describe, expect, test } from 'vitest';
 import { copyAccounts } from '../../src/identity/copy-accounts.ts';
+import { openBuilding } from '../../src/projections/open-version.ts';
+import { rebuild } from '../../src/projections/rebuild.ts';
 import { projections } from '../../src/projections/registry.ts';
 import { LeaderAtWorkError, resetReadModels } from '../../src/projections/reset.ts';
+import { listProjections } from '../../src/projections/status.ts';
 import type { Queryable } from '../../src/database.ts';
 import { consumerProblems, workerProblems } from '../../src/queries/role-health.ts';
 import { createTestDatabase } from '../support/database.ts';
 import type { TestDatabase } from '../support/database.ts';
+import { createMaintained } from '../support/maintaining.ts';
+import { writeJobs } from '../support/many-jobs.ts';
+import { freshRows, rowsOf } from '../support/read-models.ts';
 
 const never = new AbortController().signal;
 const TABLES = ['users', 'refresh_tokens', 'api_keys', 'webhook_secrets'];
@@ -25,7 +31,7 @@ async function addAccount({ database }: TestDatabase, email: string): Promise<st
   return id;
 }
 
-async function rowsOf({ database }: TestDatabase): Promise<object[]> {
+async function accountsOf({ database }: TestDatabase): Promise<object[]> {
   const found = await Promise.all(
     TABLES.map((table) =>
       database.query<{ row: object }>(`SELECT to_jsonb(t) AS row FROM ${table} t ORDER BY 1`),
@@ -41,12 +47,12 @@ describe('accounts', () => {
     for (const name of ['a', 'b', 'ü']) await addAccount(from, `${name}@example.com`);
     const first = await copyAccounts(from.database, to.database, never);
     expect(first).toEqual(TABLES.map((table) => ({ table, found: 3, copied: 3 })));
-    expect(await rowsOf(to)).toEqual(await rowsOf(from));
+    expect(await accountsOf(to)).toEqual(await accountsOf(from));
 
     await addAccount(from, 'later@example.com');
     const second = await copyAccounts(from.database, to.database, never);
     expect(second).toEqual(TABLES.map((table) => ({ table, found: 4, copied: 1 })));
-    expect(await rowsOf(to)).toEqual(await rowsOf(from));
+    expect(await accountsOf(to)).toEqual(await accountsOf(from));
   });
 
   test('are copied all or none when somebody else has one of the addresses', async () => {
@@ -55,9 +61,9 @@ describe('accounts', () => {
     await addAccount(from, 'free@example.com');
     await addAccount(from, 'taken@example.com');
     await addAccount(to, 'Taken@example.com');
-    const before = await rowsOf(to);
+    const before = await accountsOf(to);
     await expect(copyAccounts(from.database, to.database, never)).rejects.toThrow(/users .*users_email/);
-    expect(await rowsOf(to)).toEqual(before);
+    expect(await accountsOf(to)).toEqual(before);
   });
 });
 
@@ -73,6 +79,27 @@ describe('read models', () => {
       expect((await database.query(`SELECT FROM ${table}`)).rowCount, table).toBe(0);
     }
     expect((await database.query('SELECT FROM users')).rowCount).toBe(1);
+  });
+
+  test('lose what was kept for a rollback, and what was being built, and are known by new numbers', async () => {
+    const test = await createMaintained();
+    const { database } = test;
+    await writeJobs(test.store, 3);
+    await test.project();
+    const [jobs] = projections;
+    await test.maintain((m) => rebuild(m, [jobs!]));
+    await test.maintain((m) => openBuilding(m, jobs!, false));
+    await resetReadModels(database, projections);
+    const listed = await listProjections(database, projections);
+    expect(listed.map(({ live, others }) => ({ live, others }))).toEqual(
+      projections.map(({ name }) => ({ live: name === 'jobs' ? 3 : 2, others: [] })),
+    );
+    const { rows } = await database.query(
+      `SELECT nspname FROM pg_namespace WHERE nspname LIKE 'read_model%'`,
+    );
+    expect(rows).toEqual([]);
+    await test.project();
+    expect(await rowsOf(database)).toEqual(await freshRows(test.store));
   });
 
   test('are left alone while a process makes them', async () => {

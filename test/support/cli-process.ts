@@ -13,6 +13,8 @@ export interface CliExit {
 
 export interface CliProcess {
   readonly ended: Promise<CliExit>;
+  /** Standard error so far. */
+  told(): string;
   kill(signal: NodeJS.Signals): void;
 }
 
@@ -43,7 +45,7 @@ export function spawnCli(args: readonly string[], { cwd, env }: CliSettings): Cl
   const ended = once(child, 'close').then(([code, signal]): CliExit => {
     return { code: code as number | null, signal: signal as NodeJS.Signals | null, ...said };
   });
-  return { ended, kill: (signal) => child.kill(signal) };
+  return { ended, told: () => said.stderr, kill: (signal) => child.kill(signal) };
 }
 
 /** Runs `asyncly …` to its end. */

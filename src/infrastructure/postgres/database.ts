@@ -12,6 +12,8 @@ export interface DatabaseOptions {
   /** Shown in `pg_stat_activity`. */
   readonly applicationName: string;
   readonly logger: Logger;
+  /** A statement that takes longer is cut off, in milliseconds. Default: 30,000; null for never. */
+  readonly statementTimeout?: number | null;
 }
 
 export interface PostgresDatabase extends Database {
@@ -24,13 +26,19 @@ export interface PostgresDatabase extends Database {
 /** Milliseconds. The driver's own limit is longer than the server's, so that it only strikes when the server is gone. */
 const CONNECT_TIMEOUT = 5_000;
 const STATEMENT_TIMEOUT = 30_000;
-const QUERY_TIMEOUT = 35_000;
+const BEYOND_STATEMENT = 5_000;
 
 /**
  * A pool of connections to Postgres; none is opened before the first statement.
  * @returns statements throw `UnavailableError` when the connection is lost or cannot be had in 5 s, else the driver's error
  */
-export function createDatabase({ url, max, applicationName, logger }: DatabaseOptions): PostgresDatabase {
+export function createDatabase({
+  url,
+  max,
+  applicationName,
+  logger,
+  statementTimeout = STATEMENT_TIMEOUT,
+}: DatabaseOptions): PostgresDatabase {
   const pool = new pg.Pool({
     connectionString: url,
     max,
@@ -39,8 +47,8 @@ export function createDatabase({ url, max, applicationName, logger }: DatabaseOp
     keepAlive: true,
     connectionTimeoutMillis: CONNECT_TIMEOUT,
     idleTimeoutMillis: 30_000,
-    statement_timeout: STATEMENT_TIMEOUT,
-    query_timeout: QUERY_TIMEOUT,
+    statement_timeout: statementTimeout ?? 0,
+    ...(statementTimeout !== null && { query_timeout: statementTimeout + BEYOND_STATEMENT }),
     idle_in_transaction_session_timeout: STATEMENT_TIMEOUT,
   });
   const report = (error: Error): void => logger.warn({ reason: error.message }, 'Postgres connection lost');

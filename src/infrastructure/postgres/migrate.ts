@@ -3,6 +3,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { runMigrations, SchemaVersionMismatchError } from 'bullmq';
 import pg from 'pg';
+import type { Queryable } from '../../database.ts';
 import { errorMessage, StartupError } from '../../errors.ts';
 import type { Logger } from '../../logger.ts';
 import { sqlState } from './errors.ts';
@@ -57,6 +58,25 @@ export async function migrate(database: string | pg.Client, options: MigrateOpti
   }
 }
 
+/**
+ * Looks whether a database has exactly this build's schema, and changes nothing.
+ * @throws StartupError it is newer, or older: `asyncly migrate` brings it up to date
+ */
+export async function assertMigrated(database: Queryable): Promise<void> {
+  const migrations = await loadMigrations(DIRECTORY);
+  const { rows } = await database.query<{ there: boolean }>(
+    `SELECT to_regclass('${LEDGER}') IS NOT NULL AS there`,
+  );
+  const applied = rows[0]?.there ? (await database.query<Applied>(APPLIED)).rows : [];
+  const [first] = pending(migrations, applied);
+  if (first) {
+    throw new StartupError(
+      `The database does not have the schema of this build (${first.name} is missing): start the service of this build, or run 'asyncly migrate'`,
+      { name: first.name },
+    );
+  }
+}
+
 async function migrateClient(
   client: pg.Client,
   migrations: readonly Migration[],
@@ -70,7 +90,8 @@ async function migrateClient(
       checksum text NOT NULL,
       applied_at timestamptz NOT NULL DEFAULT now()
     )`);
-    for (const migration of await pending(client, migrations)) await apply(client, migration, logger);
+    const { rows: applied } = await client.query<Applied>(APPLIED);
+    for (const migration of pending(migrations, applied)) await apply(client, migration, logger);
     await runMigrations(client, QUEUE_SCHEMA);
   } catch (error) {
     if (!(error instanceof SchemaVersionMismatchError)) throw error;
@@ -98,14 +119,19 @@ async function lock(client: pg.Client): Promise<void> {
   }
 }
 
-/** What has not been applied yet, in order. */
-async function pending(client: pg.Client, known: readonly Migration[]): Promise<Migration[]> {
-  const { rows } = await client.query<{ number: number; name: string; checksum: string }>(
-    `SELECT number, name, checksum FROM ${LEDGER} ORDER BY number`,
-  );
+interface Applied {
+  readonly number: number;
+  readonly name: string;
+  readonly checksum: string;
+}
+
+const APPLIED = `SELECT number, name, checksum FROM ${LEDGER} ORDER BY number`;
+
+/** What has not been applied yet, in order. @throws StartupError something else has been */
+function pending(known: readonly Migration[], applied: readonly Applied[]): Migration[] {
   const byNumber = new Map(known.map((migration) => [migration.number, migration]));
   const newest = known.at(-1)?.number ?? 0;
-  for (const { number, name, checksum } of rows) {
+  for (const { number, name, checksum } of applied) {
     const migration = byNumber.get(number);
     if (!migration) {
       const why =
@@ -121,8 +147,8 @@ async function pending(client: pg.Client, known: readonly Migration[]): Promise<
       );
     }
   }
-  const applied = new Set(rows.map(({ number }) => number));
-  return known.filter(({ number }) => !applied.has(number));
+  const numbers = new Set(applied.map(({ number }) => number));
+  return known.filter(({ number }) => !numbers.has(number));
 }
 
 async function apply(
