@@ -86,7 +86,7 @@ describe.each(['Postgres', 'EventStoreDB'] as const)('asyncly audit job on %s', 
       expect(lines[0]).toMatchObject({
         stream: `job-${JOB_ID}`,
         revision: 0,
-        schemaVersion: 1,
+        schemaVersion: 2,
         occurredAt: at(0),
       });
       expect(json.stdout).not.toContain('private@');
