@@ -35,8 +35,9 @@ export async function openEventStore(
 ): Promise<OpenedEventStore> {
   if (address === EMBEDDED || /^postgres(ql)?:\/\//.test(address)) return openPostgres(address, options);
   if (!/^[a-z]+(\+discover)?:\/\//.test(address)) {
+    // Not repeated: what is nearly an address may hold a password.
     throw new StartupError(
-      `${address} is no event store: give a postgres://, esdb:// or kurrentdb:// URL, or '${EMBEDDED}'`,
+      `That is no address of an event store: give a postgres://, esdb:// or kurrentdb:// URL, or '${EMBEDDED}'`,
     );
   }
   const store = createEventStoreDbEventStore({

@@ -34,7 +34,10 @@ interface CheckpointRow {
   readonly failed_event_id: string | null;
 }
 
-/** Looks at every part of the service, each time it is called. Never rejects. */
+/**
+ * Looks at every part of the service, each time it is called; those who call meanwhile get the same answer, for anyone may ask, as
+ * often as they like. Never rejects.
+ */
 export function createReadiness({
   database,
   store,
@@ -73,7 +76,7 @@ export function createReadiness({
       : { status: 'degraded', detail: 'no worker is alive' };
   }
 
-  return async () => {
+  async function look(): Promise<Readiness> {
     const parts: Record<string, PartState> = {};
     try {
       parts.postgres = { status: 'failed' };
@@ -100,7 +103,10 @@ export function createReadiness({
       parts[name] = { status: 'failed', detail: 'does not answer' };
     }
     return { ready: Object.values(parts).every(({ status }) => status !== 'failed'), parts };
-  };
+  }
+
+  let looking: Promise<Readiness> | null = null;
+  return () => (looking ??= look().finally(() => (looking = null)));
 }
 
 function stopped({ failed_event_id: id }: CheckpointRow): string {

@@ -7,6 +7,7 @@ import type { Consumer } from '../../src/subscriptions/consumer.ts';
 import { silentLogger } from '../support/database.ts';
 import { events } from '../support/job-spec.ts';
 import { createTestStore, stored } from '../support/store.ts';
+import { watched } from '../support/work.ts';
 
 async function setup() {
   const test = await createTestStore();
@@ -45,6 +46,18 @@ describe('readiness', () => {
         'projection:jobs': { status: 'failed' },
       },
     });
+  });
+
+  it('looks once for all who ask at the same time, and again for who comes later', async () => {
+    const { store, database } = await setup();
+    let statements = 0;
+    const counting = watched(database, () => statements++);
+    const check = createReadiness({ store, database: counting, projections: ['jobs'], logger: silentLogger });
+    const first = await check();
+    const forOne = statements;
+    const answers = await Promise.all(Array.from({ length: 50 }, check));
+    expect(answers).toEqual(answers.map(() => first));
+    expect([forOne > 0, statements]).toEqual([true, 2 * forOne]);
   });
 
   it('is ready when every part is where it should be, and says how far behind they are', async () => {

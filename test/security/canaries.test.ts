@@ -1,7 +1,22 @@
 import { beforeAll, describe, expect, test } from 'vitest';
+import { openEventStore } from '../../src/composition/open-event-store.ts';
+import { StartupError } from '../../src/errors.ts';
 import { canariesIn } from '../support/canaries.ts';
 import { runWithCanaries } from '../support/canary-run.ts';
+import { silentLogger } from '../support/database.ts';
 import { withRedis } from '../support/redis-server.ts';
+
+test.each([
+  'Postgres://admin:PASSWORD@host/x',
+  'postgres:admin:PASSWORD@host',
+  'admin:PASSWORD@host',
+  'PASSWORD',
+])('an address that is none is not repeated: %s', async (address) => {
+  const opened = openEventStore(address, { dataDir: '/nowhere', logger: silentLogger, use: 'reading' });
+  const error = await opened.catch((thrown: unknown) => thrown);
+  expect(error).toBeInstanceOf(StartupError);
+  expect(JSON.stringify([error, (error as Error).message])).not.toContain('PASSWORD');
+});
 
 const places = [
   ['Postgres for everything', false] as const,

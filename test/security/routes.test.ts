@@ -95,6 +95,7 @@ describe('a job of someone else', () => {
     ['?minRevision=999', {}],
     ['?revision=0', {}],
     ['?at=2999-01-01T00:00:00.000Z', {}],
+    ['?limit=1', {}],
     ['?force=true', {}],
     ['?userId=VICTIM', {}],
     ['', { headers: { 'if-match': '"0"' } }],
@@ -203,5 +204,18 @@ describe('a submission', () => {
     expect(Date.parse(job.createdAt)).toBeGreaterThanOrEqual(began - 1_000);
     expect(answer.headers.get('etag')).toBe('"0"');
     expect((await target.call('GET', `/api/jobs/${job.id}`, { token: victim.apiKey })).status).toBe(404);
+  });
+
+  test("with someone else's Idempotency-Key is one's own job, and theirs stays theirs", async () => {
+    const headers = { 'idempotency-key': randomUUID() };
+    const submit = async ({ apiKey: token }: TargetUser) => {
+      const body = { type: 'later', payload: {}, delayMs: 86_400_000 };
+      const answer = await target.call('POST', '/api/jobs', { token, body, headers });
+      return { ...(answer.body.data as { id: string }), replayed: answer.headers.get('idempotent-replayed') };
+    };
+    const [theirs, own] = [await submit(victim), await submit(intruder)];
+    expect(own.id).not.toBe(theirs.id);
+    expect(own.replayed).toBeNull();
+    expect(await submit(victim)).toMatchObject({ id: theirs.id, replayed: 'true' });
   });
 });
