@@ -44,13 +44,17 @@ describe.concurrent('a production service does not start', () => {
       { JWT_REFRESH_SECRET: secrets.JWT_ACCESS_SECRET },
       'JWT_REFRESH_SECRET repeats',
     ],
-  ])('%s, and says which', async (_, wrong, message) => {
-    const { code, output } = await spawnService({ ...production(), ...wrong }, folder).ended;
-    expect(code).toBe(1);
-    expect(output).toContain(`Asyncly cannot start: ${message}`);
-    for (const value of Object.values({ ...secrets, ...wrong }))
-      if (value !== '') expect(output).not.toContain(value);
-  });
+  ])(
+    '%s, and says which',
+    async (_, wrong, message) => {
+      const { code, output } = await spawnService({ ...production(), ...wrong }, folder).ended;
+      expect(code).toBe(1);
+      expect(output).toContain(`Asyncly cannot start: ${message}`);
+      for (const value of Object.values({ ...secrets, ...wrong }))
+        if (value !== '') expect(output).not.toContain(value);
+    },
+    90_000,
+  );
 });
 
 test("no handler finds the service's secrets in its environment: not in its thread, not in the process that loads it", async () => {
@@ -89,4 +93,4 @@ test("no handler finds the service's secrets in its environment: not in its thre
   // What the driver reads of the environment is there for the process, and hidden from handlers in their threads.
   expect(atCheck).toContain(own.PGAPPNAME);
   expect(job.env).not.toContain(own.PGAPPNAME);
-});
+}, 90_000);

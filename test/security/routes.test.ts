@@ -41,7 +41,7 @@ beforeAll(async () => {
   ended = await submit({ webhookUrl: 'http://127.0.0.1:9/' });
   waiting = await submit({ delayMs: 86_400_000 });
   const logs = () => target.call('GET', `/api/jobs/${ended}/webhook-logs`, { token: victim.apiKey });
-  await eventually(async () => ((await logs()).body.data as unknown[]).length === 3);
+  await eventually(async () => ((await logs()).body.data as unknown[]).length === 3, 30_000);
 });
 afterAll(() => target.stop());
 
