@@ -42,7 +42,7 @@ async function onPostgres(timing: { patience?: number } = {}): Promise<Setting> 
     proxy = opened;
     const proxied = new URL(url);
     proxied.port = String(opened.port);
-    // Only appends take the way through the proxy.
+    // What is read takes the direct way.
     return createPostgresEventStore({
       url: proxied.href,
       database,
@@ -53,7 +53,8 @@ async function onPostgres(timing: { patience?: number } = {}): Promise<Setting> 
   return {
     api,
     async loseNextAppend() {
-      await proxy!.loseNextReply();
+      // What is told to other processes takes the same way, a moment after each append.
+      await proxy!.loseNextReply('JobCreated');
       return proxy!.refuse();
     },
   };

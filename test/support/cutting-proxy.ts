@@ -6,9 +6,10 @@ export interface CuttingProxy {
   readonly port: number;
   /**
    * The next thing a client sends reaches the server; the answer is awaited, thrown away, and the connection cut.
+   * @param containing waits for something with this text in it, where clients send other things as well
    * @returns resolves when that has happened
    */
-  loseNextReply(): Promise<void>;
+  loseNextReply(containing?: string): Promise<void>;
   /** Cuts every connection, and refuses new ones until the function it returns is called. */
   refuse(): () => void;
   /**
@@ -22,7 +23,7 @@ export interface CuttingProxy {
 type Manner = 'pass' | 'refuse' | 'swallow';
 
 export async function createCuttingProxy(target: { host: string; port: number }): Promise<CuttingProxy> {
-  let lose: (() => void) | null = null;
+  let lose: { readonly containing: string; readonly lost: () => void } | null = null;
   let manner: Manner = 'pass';
   const sockets = new Set<Socket>();
   const dead = new WeakSet<Socket>();
@@ -55,8 +56,10 @@ export async function createCuttingProxy(target: { host: string; port: number })
     });
     client.on('data', (data) => {
       if (dead.has(client)) return;
-      losing ??= lose;
-      lose = null;
+      if (lose !== null && data.includes(lose.containing)) {
+        losing ??= lose.lost;
+        lose = null;
+      }
       upstream.write(data);
     });
     upstream.on('data', (data) => {
@@ -79,7 +82,7 @@ export async function createCuttingProxy(target: { host: string; port: number })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   return {
     port: (server.address() as AddressInfo).port,
-    loseNextReply: () => new Promise((resolve) => (lose = resolve)),
+    loseNextReply: (containing = '') => new Promise((lost) => (lose = { containing, lost })),
     refuse() {
       for (const socket of sockets) socket.destroy();
       return become('refuse');
