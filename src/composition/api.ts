@@ -9,6 +9,7 @@ import { projections } from '../projections/registry.ts';
 import type { CachedJobs } from '../queries/cached-jobs.ts';
 import { createJobHistory } from '../queries/job-history.ts';
 import { createJobLogQueries } from '../queries/job-logs.ts';
+import { createJobStatsQueries } from '../queries/job-stats.ts';
 import { createJobQueries } from '../queries/jobs.ts';
 import { createLiveQueries } from '../queries/live.ts';
 import { createReadiness } from '../queries/readiness.ts';
@@ -42,6 +43,7 @@ export async function openApi(
     jobs: cachedJobs.jobs,
     jobHistory: createJobHistory(store),
     jobLogs: createJobLogQueries(database),
+    jobStats: createJobStatsQueries({ database, store }),
     webhookLogs: createWebhookLogQueries(database),
     webhookSecrets: createWebhookSecrets(database),
     requestRedelivery: createRedelivery(store, createWebhookCommandHandler(store)),

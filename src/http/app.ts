@@ -19,10 +19,16 @@ import { jobWebhookRoutes } from './routes/job-webhooks.ts';
 import type { JobWebhookRouteOptions } from './routes/job-webhooks.ts';
 import { jobRoutes } from './routes/jobs.ts';
 import type { JobRouteOptions } from './routes/jobs.ts';
+import { statsRoutes } from './routes/stats.ts';
+import type { StatsRouteOptions } from './routes/stats.ts';
 import { webhookRoutes } from './routes/webhooks.ts';
 import type { WebhookRouteOptions } from './routes/webhooks.ts';
 
-type RouteOptions = JobRouteOptions & JobEventRouteOptions & JobWebhookRouteOptions & WebhookRouteOptions;
+type RouteOptions = JobRouteOptions &
+  JobEventRouteOptions &
+  JobWebhookRouteOptions &
+  StatsRouteOptions &
+  WebhookRouteOptions;
 
 export interface HttpAppOptions extends Omit<RouteOptions, 'requireUser' | 'json' | 'limits'> {
   readonly identity: Identity;
@@ -60,6 +66,7 @@ export function createHttpApp({
   app.use('/api/auth', authRoutes({ identity, json, limits }));
   const shared = { ...routeOptions, requireUser: requireUser(identity), json, limits };
   app.use('/api/jobs', jobRoutes(shared), jobEventRoutes(shared), jobWebhookRoutes(shared));
+  app.use('/api/stats', statsRoutes(shared));
   app.use('/api/webhooks', webhookRoutes(shared));
   app.use(healthRoutes(readiness));
   app.use(routeNotFound);

@@ -18,6 +18,7 @@ import { startCacheFollower } from '../../src/queries/cache-follower.ts';
 import { createCachedJobs } from '../../src/queries/cached-jobs.ts';
 import { createJobHistory } from '../../src/queries/job-history.ts';
 import { createJobLogQueries } from '../../src/queries/job-logs.ts';
+import { createJobStatsQueries } from '../../src/queries/job-stats.ts';
 import { createJobQueries } from '../../src/queries/jobs.ts';
 import { createWebhookLogQueries } from '../../src/queries/webhook-logs.ts';
 import { createTestDatabase, silentLogger } from './database.ts';
@@ -64,6 +65,7 @@ export async function startApi(
     jobs: cachedJobs.jobs,
     jobHistory: createJobHistory(store),
     jobLogs: createJobLogQueries(database),
+    jobStats: createJobStatsQueries({ database, store }),
     webhookLogs: createWebhookLogQueries(database),
     webhookSecrets: createWebhookSecrets(database),
     requestRedelivery: createRedelivery(store, createWebhookCommandHandler(store)),

@@ -40,14 +40,18 @@ const runAt = z.iso
   .nullish()
   .transform((time) => time ?? null);
 
+/** What a job's type may be. @param error for one that is missing or no text */
+export const jobType = (error: string) =>
+  z
+    .string({ error })
+    .min(1, error)
+    .max(MAX_TYPE_LENGTH, `Job type must be at most ${MAX_TYPE_LENGTH} characters`)
+    .regex(/^[^\p{Cc}\p{Surrogate}]*$/u, 'Job type must not contain control characters');
+
 /** What a submission may say, as it was sent; fields it does not know are ignored. `runAt` in milliseconds since the epoch. */
 export const newJobSchema = z
   .object({
-    type: z
-      .string({ error: 'Job type is required' })
-      .min(1, 'Job type is required')
-      .max(MAX_TYPE_LENGTH, `Job type must be at most ${MAX_TYPE_LENGTH} characters`)
-      .regex(/^[^\p{Cc}\p{Surrogate}]*$/u, 'Job type must not contain control characters'),
+    type: jobType('Job type is required'),
     payload: payloadSchema,
     webhookUrl: webhookUrl.nullish().transform((url) => url ?? null),
     /** The ends that `webhookUrl` is told of. */
