@@ -22,3 +22,15 @@ export function countArgument(least: number): (text: string) => number {
     return count;
   };
 }
+
+/** Postgres's bigint: the narrower of the two stores' positions. */
+const MAX_POSITION = 2n ** 63n - 1n;
+
+/** @throws InvalidArgumentError */
+export function positionArgument(text: string): bigint {
+  const position = /^\d{1,19}$/.test(text) ? BigInt(text) : null;
+  if (position === null || position > MAX_POSITION) {
+    throw new InvalidArgumentError('A position is a whole number, as events tail prints it.');
+  }
+  return position;
+}

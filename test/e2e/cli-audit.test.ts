@@ -1,7 +1,8 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { eventCodec } from '../../src/events/codec.ts';
 import { jobLogStream, jobStream } from '../../src/events/job.ts';
 import { webhookStream } from '../../src/events/webhook.ts';
 import { runCli } from '../support/cli-process.ts';
@@ -9,6 +10,9 @@ import { doubleEnd, postgresEnd } from '../support/copying.ts';
 import type { CopyEnd } from '../support/copying.ts';
 import { events, execution, JOB_ID } from '../support/job-spec.ts';
 import { stored } from '../support/store.ts';
+
+// Processes start slowly on a machine that is busy.
+vi.setConfig({ testTimeout: 120_000 });
 
 let cwd: string;
 beforeAll(async () => {
@@ -86,7 +90,7 @@ describe.each(['Postgres', 'EventStoreDB'] as const)('asyncly audit job on %s', 
       expect(lines[0]).toMatchObject({
         stream: `job-${JOB_ID}`,
         revision: 0,
-        schemaVersion: 2,
+        schemaVersion: eventCodec.currentVersion('JobCreated'),
         occurredAt: at(0),
       });
       expect(json.stdout).not.toContain('private@');

@@ -175,7 +175,7 @@ describe('asyncly projections rebuild', () => {
       ];
       for (const reached of points) {
         const killed = process();
-        await eventually(() => reached(killed.told()), PATIENCE);
+        await eventually(() => reached(killed.said.stderr), PATIENCE);
         killed.kill('SIGKILL');
         expect((await killed.ended).signal).toBe('SIGKILL');
         // Whatever is live is whole.
@@ -216,7 +216,7 @@ describe('asyncly projections rebuild', () => {
       });
       await reading.opened;
       const second = spawn(maintained, 'rebuild', 'jobs', '--json');
-      await eventually(() => second.told().includes('Swapping jobs'), PATIENCE);
+      await eventually(() => second.said.stderr.includes('Swapping jobs'), PATIENCE);
       expect(await json(maintained, 'verify')).toMatchObject({
         code: 1,
         data: { error: { code: 'MAINTENANCE_UNDER_WAY' } },

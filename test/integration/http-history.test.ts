@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
+import { eventCodec } from '../../src/events/codec.ts';
 import type { RecordedEvent } from '../../src/events/event-store.ts';
 import { jobLogStream, jobStream } from '../../src/events/job.ts';
 import { jobEventView } from '../../src/http/routes/job-event-view.ts';
@@ -109,7 +110,7 @@ test('the cursor of the last page goes on with what happens later', async () => 
       type: 'JobCreated',
       stream: `job-${id}`,
       revision: 0,
-      schemaVersion: 2,
+      schemaVersion: eventCodec.currentVersion('JobCreated'),
       actor: { kind: 'user' },
       correlationId: created.headers.get('x-request-id'),
       causationId: created.headers.get('x-request-id'),

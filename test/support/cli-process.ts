@@ -13,8 +13,10 @@ export interface CliExit {
 
 export interface CliProcess {
   readonly ended: Promise<CliExit>;
-  /** Standard error so far. */
-  told(): string;
+  /** What it has said so far. */
+  readonly said: { readonly stdout: string; readonly stderr: string };
+  /** Closes the pipe that it writes its standard output to, as `head` does. */
+  hangUp(): void;
   kill(signal: NodeJS.Signals): void;
 }
 
@@ -45,7 +47,7 @@ export function spawnCli(args: readonly string[], { cwd, env }: CliSettings): Cl
   const ended = once(child, 'close').then(([code, signal]): CliExit => {
     return { code: code as number | null, signal: signal as NodeJS.Signals | null, ...said };
   });
-  return { ended, told: () => said.stderr, kill: (signal) => child.kill(signal) };
+  return { ended, said, hangUp: () => child.stdout.destroy(), kill: (signal) => child.kill(signal) };
 }
 
 /** Runs `asyncly …` to its end. */

@@ -50,17 +50,27 @@ const WHAT = [
   'redeliver',
 ] as const;
 
-const happening: fc.Arbitrary<Happening> = fc.record({
-  job: fc.nat(3),
-  what: fc.constantFrom(...WHAT),
-  flag: fc.boolean(),
-  text: fc.oneof(fc.string({ maxLength: 12 }), fc.constant('a\u0000b')),
-  elapsed: fc.nat(3_000),
-});
+const happening = (what: readonly Happening['what'][]): fc.Arbitrary<Happening> =>
+  fc.record({
+    job: fc.nat(3),
+    what: fc.constantFrom(...what),
+    flag: fc.boolean(),
+    text: fc.oneof(fc.string({ maxLength: 12 }), fc.constant('a\u0000b')),
+    elapsed: fc.nat(3_000),
+  });
 
 /** Histories of up to four jobs that the decider allows, as a subscription to the whole store hands them out. */
 export const history: fc.Arbitrary<PositionedEvent[]> = fc
-  .array(happening, { minLength: 1, maxLength: 60, size: 'max' })
+  .array(happening(WHAT), { minLength: 1, maxLength: 60, size: 'max' })
+  .map(play);
+
+/** The same, but long ones: several rounds and attempts, since what ends a job for good is rare. */
+export const longHistory: fc.Arbitrary<PositionedEvent[]> = fc
+  .array(happening([...WHAT, ...WHAT, ...WHAT].filter((what, n) => what !== 'complete' || n < WHAT.length)), {
+    minLength: 100,
+    maxLength: 240,
+    size: 'max',
+  })
   .map(play);
 
 /** The same events cut into batches at random places. */

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import type { EventStore, RecordedEvent } from '../../src/events/event-store.ts';
-import { history, uuid } from './histories.ts';
+import { longHistory, uuid } from './histories.ts';
 import { USER } from './job-spec.ts';
 
 /** A job of a random history, with everything that was stored of it, stream by stream. */
@@ -27,7 +27,7 @@ export async function recordHistories(
 ): Promise<RecordedJob[]> {
   const jobs = new Map<string, RecordedEvent[]>();
   for (let part = 0; jobs.size < least; part++) {
-    const [events = []] = fc.sample(history, { numRuns: 1, seed: seed * 1_000 + part });
+    const [events = []] = fc.sample(longHistory, { numRuns: 1, seed: seed * 1_000 + part });
     // The histories all tell of the same four jobs: those of this one get ids of their own.
     const kind = 0x1000 + seed * 0x100 + part;
     const text = JSON.stringify(events.map((event) => ({ ...event, position: undefined })))
