@@ -1,5 +1,5 @@
 import { createServer } from 'node:http';
-import type { RequestListener, Server } from 'node:http';
+import type { RequestListener, Server, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { StartupError } from '../errors.ts';
 import type { Logger } from '../logger.ts';
@@ -59,6 +59,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
   const { app, host, port, logger, drainMs = 10_000 } = options;
   const timeouts = { ...defaultTimeouts, ...options.timeouts };
   let stopping: Promise<void> | null = null;
+  const underWay = new Set<ServerResponse>();
   const server = createServer(
     {
       headersTimeout: timeouts.headers,
@@ -68,7 +69,9 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
       requireHostHeader: false,
     },
     (req, res) => {
-      if (stopping !== null) res.setHeader('Connection', 'close');
+      if (stopping !== null) announceClose(res);
+      underWay.add(res);
+      res.once('close', () => underWay.delete(res));
       if (!refusedAsDoubtful(req, res)) app(req, res);
     },
   );
@@ -80,8 +83,16 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
   return {
     port: (server.address() as AddressInfo).port,
     server,
-    stop: () => (stopping ??= drain(server, drainMs, logger)),
+    stop() {
+      if (stopping === null) for (const res of underWay) announceClose(res);
+      return (stopping ??= drain(server, drainMs, logger));
+    },
   };
+}
+
+/** Tells a client to make its next request on another connection, for this one will be closed under its feet. */
+function announceClose(res: ServerResponse): void {
+  if (!res.headersSent) res.setHeader('Connection', 'close');
 }
 
 function listen(server: Server, host: string, port: number): Promise<void> {

@@ -169,6 +169,8 @@ test('a stop lets requests under way finish and takes no new ones', async () => 
   expect(server.stop()).toBe(stopped);
   await expect(fetch(`http://127.0.0.1:${server.port}/`)).rejects.toThrow();
   release();
+  // The client is told that this connection takes no further request, also when its request came before the stop.
+  expect((await answer).headers.get('connection')).toBe('close');
   expect(await (await answer).text()).toBe('done');
   await stopped;
 });
