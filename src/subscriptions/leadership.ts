@@ -17,14 +17,15 @@ export async function runAsLeader(
   options: LeadershipOptions,
   lead: (signal: AbortSignal) => Promise<void>,
 ): Promise<void> {
-  const { name, logger, signal, leaseMs = LEASE_MS } = options;
+  const { name, holder, logger, signal, leaseMs = LEASE_MS } = options;
   while (!signal.aborted) {
     const asked = performance.now();
     if ((await claimLease(options)) !== 'held') {
       await sleep((leaseMs / RENEWALS) * (0.5 + Math.random() / 2), signal);
       continue;
     }
-    logger.info({ lease: name }, 'Leading');
+    // With the holder: the row in `leases` names no process otherwise.
+    logger.info({ lease: name, holder }, 'Leading');
     const term = new AbortController();
     const renewal = renewUntilLost(options, asked, term);
     try {

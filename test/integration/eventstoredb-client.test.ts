@@ -1,7 +1,3 @@
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
 import { expect, it } from 'vitest';
 import { START } from '../../src/events/event-store.ts';
 import { closeClient, createClient } from '../../src/infrastructure/eventstoredb/client.ts';
@@ -14,6 +10,7 @@ import {
 import { subscribeToLog } from '../../src/infrastructure/eventstoredb/event-store-subscription.ts';
 import { collectBacklog, idsOf, newCategory, newEvent, newEvents } from '../contract/event-store/harness.ts';
 import { silentLogger } from '../support/database.ts';
+import { spawnEventStoreDouble } from '../support/eventstoredb/process.ts';
 import { startEventStoreDouble } from '../support/eventstoredb/server.ts';
 
 it('keeps no call open that is not used any more, however early it was left', async () => {
@@ -46,20 +43,15 @@ it('keeps no call open that is not used any more, however early it was left', as
 });
 
 it('serves several processes from a process of its own', async () => {
-  const script = fileURLToPath(new URL('../support/eventstoredb/main.ts', import.meta.url));
-  const child = spawn(process.execPath, ['--import', 'tsx', script], { stdio: ['pipe', 'pipe', 'inherit'] });
-  const [line] = (await once(createInterface({ input: child.stdout }), 'line')) as [string];
-  const { url } = JSON.parse(line) as { url: string };
-  const stores = [1, 2].map(() => createEventStoreDbEventStore({ url, logger: silentLogger }));
+  const double = await spawnEventStoreDouble();
+  const stores = [1, 2].map(() => createEventStoreDbEventStore({ url: double.url, logger: silentLogger }));
   const stream = `${newCategory()}1`;
   const events = newEvents(3);
-  child.stdin.write('{"appends":["cut-after-commit"],"cut":"clean-end"}\n');
+  double.order({ appends: ['cut-after-commit'], cut: 'clean-end' });
   await stores[0]!.append(stream, events, { expected: 'no_stream' });
   expect(idsOf(await collectBacklog(stores[1]!, { after: START, prefixes: [stream] }))).toEqual(
     idsOf(events),
   );
   for (const store of stores) await store.close();
-  const ended = once(child, 'exit');
-  child.kill('SIGTERM');
-  expect(await ended).toEqual([0, null]);
+  expect(await double.stop()).toBe(0);
 });

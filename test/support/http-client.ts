@@ -1,3 +1,5 @@
+import { randomUUID } from 'node:crypto';
+
 /** What a request was answered. */
 export interface Answer {
   readonly status: number;
@@ -44,4 +46,13 @@ export function httpClient(base: string): Call {
       body: (text === '' ? {} : JSON.parse(text)) as Body,
     };
   };
+}
+
+/** A new user of the service at `base`, with an API key as token. */
+export async function registerUser(base: string): Promise<{ id: string; token: string }> {
+  const body = { email: `${randomUUID()}@example.com`, password: 'securepassword123' };
+  const answer = await httpClient(base)('POST', '/api/auth/register', { body });
+  if (answer.status !== 201) throw new Error(`Not registered: ${JSON.stringify(answer)}`);
+  const { id, apiKey: token } = answer.body.data as { id: string; apiKey: string };
+  return { id, token };
 }

@@ -8,6 +8,14 @@ export interface LiveMessage {
   readonly [field: string]: unknown;
 }
 
+export interface LiveClientOptions {
+  /** Of the upgrade. */
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly onMessage?: (message: LiveMessage) => void;
+  /** However it came, also when there was no connection at all. */
+  readonly onClose?: () => void;
+}
+
 /** A WebSocket client that keeps all it was sent. */
 export class LiveClient {
   readonly messages: LiveMessage[] = [];
@@ -16,16 +24,19 @@ export class LiveClient {
   readonly #socket: WebSocket;
   #closed = false;
 
-  /** @param url with whatever query the test is about; @param options of `ws` */
-  constructor(url: string, options: { headers?: Readonly<Record<string, string>> } = {}) {
-    this.#socket = new WebSocket(url, options);
+  /** @param url with whatever query the test is about */
+  constructor(url: string, { headers = {}, onMessage, onClose }: LiveClientOptions = {}) {
+    this.#socket = new WebSocket(url, { headers });
     this.#socket.on('message', (data: Buffer) => {
-      this.messages.push(JSON.parse(data.toString('utf8')) as LiveMessage);
+      const message = JSON.parse(data.toString('utf8')) as LiveMessage;
+      this.messages.push(message);
+      onMessage?.(message);
     });
     this.closed = new Promise((resolve, reject) => {
       this.#socket.once('error', reject);
       this.#socket.once('close', (code: number, reason: Buffer) => {
         this.#closed = true;
+        onClose?.();
         resolve({ code, reason: reason.toString('utf8') });
       });
     });

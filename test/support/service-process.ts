@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
@@ -8,6 +9,12 @@ import { eventually } from './waiting.ts';
 const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
 /** How much of what a process says is kept, in characters, unless a test wants it all. */
 const KEPT_OUTPUT = 20_000;
+
+/** None is to outlive a test process that ends before its time. */
+const running = new Set<ChildProcess>();
+process.on('exit', () => {
+  for (const child of running) child.kill('SIGKILL');
+});
 
 const upLine = z.object({ roles: z.array(z.string()), url: z.string().optional() });
 
@@ -21,10 +28,13 @@ export interface Exit {
 /** The service as a process of its own, as `npm start` runs it. */
 export interface ServiceProcess {
   readonly pid: number;
+  readonly hasEnded: boolean;
   /** Resolves when it has ended, however that came. */
   readonly ended: Promise<Exit>;
   /** Resolves when it is up, with the address of its api (none without that role). @throws with its last words when it ends instead */
   up(deadlineMs?: number): Promise<string | undefined>;
+  /** Whether it has said this lately, on standard output or standard error. */
+  hasSaid(text: string): boolean;
   /** Sends the signal and waits for the end. Idempotent. */
   end(signal: 'SIGTERM' | 'SIGKILL'): Promise<Exit>;
 }
@@ -47,6 +57,8 @@ export function spawnService(settings: ServiceSettings, cwd: string, kept = KEPT
     },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
+  running.add(child);
+  child.once('close', () => running.delete(child));
   let output = '';
   for (const stream of [child.stdout, child.stderr]) {
     stream.setEncoding('utf8').on('data', (text: string) => {
@@ -60,7 +72,11 @@ export function spawnService(settings: ServiceSettings, cwd: string, kept = KEPT
 
   return {
     pid: child.pid!,
+    get hasEnded() {
+      return hasEnded();
+    },
     ended,
+    hasSaid: (text) => output.includes(text),
     up: (deadlineMs = 60_000) =>
       eventually(() => {
         if (hasEnded()) return { failed: output };

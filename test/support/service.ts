@@ -31,7 +31,7 @@ export const testSecrets = {
 export const testHandlersDir = fileURLToPath(new URL('../fixtures/handlers', import.meta.url));
 
 /** Quick jobs and retries, and room for the many accounts that tests make from one address. */
-const testSettings: ServiceSettings = {
+export const testSettings: ServiceSettings = {
   ...testSecrets,
   NODE_ENV: 'test',
   HOST: '127.0.0.1',

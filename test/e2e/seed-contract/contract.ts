@@ -1,11 +1,9 @@
 import { randomUUID } from 'node:crypto';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { deployments } from '../../support/deployments.ts';
 import type { Deployment } from '../../support/deployments.ts';
+import { holdable } from '../../support/hold.ts';
 import { httpClient } from '../../support/http-client.ts';
 import type { Answer, Call, CallOptions } from '../../support/http-client.ts';
 import type { Service, ServiceSettings } from '../../support/service.ts';
@@ -163,16 +161,6 @@ export class Contract {
       return entries;
     }, PATIENCE_MS);
   }
-}
-
-/** What to submit for a job that runs until `release` is called, or the test ends. */
-export async function holdable(): Promise<{ body: object; release: () => Promise<void> }> {
-  const folder = await mkdtemp(path.join(tmpdir(), 'asyncly-hold-'));
-  const release = (): Promise<void> => rm(folder, { recursive: true, force: true });
-  onTestFinished(release);
-  const file = path.join(folder, 'held');
-  await writeFile(file, '');
-  return { body: { type: 'hold', payload: { file } }, release };
 }
 
 /** Holds an answer to the error format of the document, and to its text. */

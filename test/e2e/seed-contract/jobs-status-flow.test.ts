@@ -1,6 +1,7 @@
 import { expect } from 'vitest';
 import { eventually } from '../../support/waiting.ts';
-import { describeContract, expectError, holdable, PATIENCE_MS } from './contract.ts';
+import { holdable } from '../../support/hold.ts';
+import { describeContract, expectError, PATIENCE_MS } from './contract.ts';
 
 interface LogLine {
   readonly message: string;
