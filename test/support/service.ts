@@ -18,6 +18,11 @@ export interface Service {
   stop(): Promise<void>;
 }
 
+/** One that was started here. */
+export interface StartedService extends Service {
+  readonly databaseUrl: string;
+}
+
 /** Environment variables of the service, by their documented names. */
 export type ServiceSettings = Readonly<Record<string, string>>;
 
@@ -48,7 +53,7 @@ export const testSettings: ServiceSettings = {
  * Starts the whole service in this process, on a database of its own.
  * @param settings variables to set otherwise than `testSettings`; an empty value leaves the service's default
  */
-export async function startService(settings: ServiceSettings = {}): Promise<Service> {
+export async function startService(settings: ServiceSettings = {}): Promise<StartedService> {
   const database = await createTestDatabase();
   const dataDir = await mkdtemp(path.join(tmpdir(), 'asyncly-service-'));
   const remove = async (): Promise<void> => {

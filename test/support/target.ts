@@ -39,7 +39,7 @@ const refresh = createTokens({ kind: 'refresh', key: refreshKey, lifetime: 60 * 
 export async function startTarget(settings: ServiceSettings = {}): Promise<Target> {
   const service = await startService({ RATE_LIMIT_JOBS_PER_MINUTE: '100000', ...settings });
   const database = createDatabase({
-    url: service.databaseUrl!,
+    url: service.databaseUrl,
     max: 2,
     applicationName: 'test',
     logger: silentLogger,

@@ -14,6 +14,9 @@ export function createGate<T = void>(): Gate<T> {
   return { opened, open };
 }
 
+/** Milliseconds between two looks: few at first, and not much of a processor while it takes long. */
+const PAUSE = { least: 10, most: 50 };
+
 /**
  * Calls `check` until it neither throws nor answers false, null or undefined, and returns what it answered.
  * @throws what it last threw, or an Error with its last answer, after `deadlineMs`
@@ -22,7 +25,7 @@ export async function eventually<T>(
   check: () => T | Promise<T>,
   deadlineMs = 10_000,
 ): Promise<Exclude<NonNullable<T>, false>> {
-  const deadline = performance.now() + deadlineMs;
+  const began = performance.now();
   for (;;) {
     let last: unknown;
     try {
@@ -33,7 +36,8 @@ export async function eventually<T>(
     } catch (error) {
       last = error;
     }
-    if (performance.now() > deadline) throw last;
-    await delay(10);
+    const waited = performance.now() - began;
+    if (waited > deadlineMs) throw last;
+    await delay(Math.min(PAUSE.most, PAUSE.least + waited / 20));
   }
 }

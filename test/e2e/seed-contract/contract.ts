@@ -1,19 +1,18 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
+import { createAccounts } from '../../support/accounts.ts';
+import type { Account, Accounts } from '../../support/accounts.ts';
 import { deployments } from '../../support/deployments.ts';
 import type { Deployment } from '../../support/deployments.ts';
 import { holdable } from '../../support/hold.ts';
 import { httpClient } from '../../support/http-client.ts';
 import type { Answer, Call, CallOptions } from '../../support/http-client.ts';
 import type { Service, ServiceSettings } from '../../support/service.ts';
+import { sharing } from '../../support/sharing.ts';
 import { eventually } from '../../support/waiting.ts';
 
-export interface User {
-  readonly id: string;
-  readonly email: string;
-  readonly password: string;
-  readonly apiKey: string;
+export interface User extends Account {
   readonly accessToken: string;
   readonly refreshToken: string;
 }
@@ -47,27 +46,34 @@ export const EMAIL_JOB = {
   },
 };
 
-/** Services of this test file, by deployment and settings: sections that want the same share one. */
-const services = new Map<string, Promise<Service>>();
+interface Started {
+  readonly service: Service;
+  readonly accounts: Accounts | null;
+}
 
-afterAll(async () => {
-  await Promise.all([...services.values()].map(async (service) => (await service).stop()));
+/** Sections of a file that want the same deployment and settings have one service. */
+const share = sharing(async ({ service, accounts }: Started) => {
+  await accounts?.close();
+  await service.stop();
 });
 
 /**
  * Declares the tests of one section of the document, for each deployment.
  * @param settings of the service that they need
+ * @param options `sideBySide`: the tests of all deployments at the same time, for those that mostly wait for what the document
+ * says takes seconds
  */
 export function describeContract(
   section: string,
   define: (contract: Contract) => void,
   settings: ServiceSettings = {},
+  { sideBySide = false }: { readonly sideBySide?: boolean } = {},
 ): void {
   const all = deployments();
   for (const deployment of all) {
-    describe(all.length > 1 ? `${section} (${deployment.name})` : section, () => {
+    const name = all.length > 1 ? `${section} (${deployment.name})` : section;
+    (sideBySide ? describe.concurrent : describe)(name, () => {
       const contract = new Contract(deployment, settings);
-      beforeAll(() => contract.start());
       define(contract);
     });
   }
@@ -78,27 +84,16 @@ export class Contract {
   readonly configurable: boolean;
   /** For what needs settings or handlers that a service of somebody else has not. */
   readonly special: typeof test | typeof test.skip;
-  readonly #deployment: Deployment;
-  readonly #settings: ServiceSettings;
-  #service: Service | undefined;
+  readonly #started: () => Started;
 
   constructor(deployment: Deployment, settings: ServiceSettings) {
-    this.#deployment = deployment;
-    this.#settings = settings;
+    this.#started = share(JSON.stringify([deployment.name, settings]), () => start(deployment, settings));
     this.configurable = deployment.configurable;
     this.special = deployment.configurable ? test : test.skip;
   }
 
-  async start(): Promise<void> {
-    const key = JSON.stringify([this.#deployment.name, this.#settings]);
-    const service = services.get(key) ?? this.#deployment.start(this.#settings);
-    services.set(key, service);
-    this.#service = await service;
-  }
-
   get service(): Service {
-    if (this.#service === undefined) throw new Error('The service has not started');
-    return this.#service;
+    return this.#started().service;
   }
 
   /** A request below the base URL, `/api`. */
@@ -115,13 +110,18 @@ export class Contract {
   }
 
   async newUser(): Promise<User> {
+    const account = (await this.#started().accounts?.newAccount()) ?? (await this.#register());
+    const { email, password } = account;
+    const login = await this.patientCall('POST', '/auth/login', { body: { email, password } });
+    expect(login.status).toBe(200);
+    return { ...account, ...(login.body.data as Pick<User, 'accessToken' | 'refreshToken'>) };
+  }
+
+  async #register(): Promise<Account> {
     const credentials = { email: `${randomUUID()}@example.com`, password: 'securepassword123' };
-    const registered = await this.patientCall('POST', '/auth/register', { body: credentials });
-    const login = await this.patientCall('POST', '/auth/login', { body: credentials });
-    expect([registered.status, login.status]).toEqual([201, 200]);
-    const account = registered.body.data as Pick<User, 'id' | 'apiKey'>;
-    const tokens = login.body.data as Pick<User, 'accessToken' | 'refreshToken'>;
-    return { ...credentials, ...account, ...tokens };
+    const { status, body } = await this.patientCall('POST', '/auth/register', { body: credentials });
+    expect(status).toBe(201);
+    return { ...credentials, ...(body.data as Pick<Account, 'id' | 'apiKey'>) };
   }
 
   async submit({ accessToken }: User, body: object = EMAIL_JOB): Promise<JobData> {
@@ -161,6 +161,11 @@ export class Contract {
       return entries;
     }, PATIENCE_MS);
   }
+}
+
+async function start(deployment: Deployment, settings: ServiceSettings): Promise<Started> {
+  const service = await deployment.start(settings);
+  return { service, accounts: service.databaseUrl === null ? null : createAccounts(service.databaseUrl) };
 }
 
 /** Holds an answer to the error format of the document, and to its text. */

@@ -39,7 +39,8 @@ class SocketOfTheFlow extends WebSocket {
 describeContract(
   'WebSocket › Example Flow',
   (contract) => {
-    test('works as it stands', async () => {
+    // Beside other tests, only its own context knows which one has ended.
+    test('works as it stands', async ({ onTestFinished: afterwards }) => {
       const user = await contract.newUser();
       const { id } = await contract.submit(user, { type: 'generate-report', payload: {} });
       const sockets: WebSocket[] = [];
@@ -49,7 +50,7 @@ describeContract(
           sockets.push(this);
         }
       }
-      onTestFinished(() => sockets.forEach((socket) => socket.terminate()));
+      afterwards(() => sockets.forEach((socket) => socket.terminate()));
       const printed: { type: string }[] = [];
       await runExample(
         'example-flow.txt',
@@ -70,6 +71,7 @@ describeContract(
     });
   },
   { HANDLER_TIME_SCALE: '0.5' },
+  { sideBySide: true },
 );
 
 describeContract('Webhook › Signature Verification', (contract) => {

@@ -20,8 +20,7 @@ const SLACK_MS = 10_000;
 describeContract(
   'Job Types',
   (contract) => {
-    // Side by side: together they take as long as the slowest.
-    contract.special.concurrent.each(TYPES)('%s: ~%i ms', async (type, duration, payload, result) => {
+    contract.special.each(TYPES)('%s: ~%i ms', async (type, duration, payload, result) => {
       const user = await contract.newUser();
       const { id } = await contract.submit(user, { type, payload });
       const job = await contract.jobIn('DONE', user, id);
@@ -35,4 +34,5 @@ describeContract(
     });
   },
   { HANDLER_TIME_SCALE: '' },
+  { sideBySide: true },
 );

@@ -160,8 +160,7 @@ const SEED_DELAYS = { WEBHOOK_BACKOFF_MS: '' };
 describeContract(
   'Retry Policy',
   (contract) => {
-    // Side by side: each takes the six seconds that the document's delays add up to.
-    contract.special.concurrent(
+    contract.special(
       'GET /jobs/:id/webhook-logs › Response 200 OK — Failed delivery with retries',
       async () => {
         const answers: Record<number, ReceiverAnswer> = { 1: { status: 500, then: 'hang-up' } };
@@ -195,7 +194,7 @@ describeContract(
       },
     );
 
-    contract.special.concurrent('Attempt 1, 2 seconds, attempt 2, 4 seconds, attempt 3', async () => {
+    contract.special('Attempt 1, 2 seconds, attempt 2, 4 seconds, attempt 3', async () => {
       const { user, id, target } = await deliver(contract, { answer: () => ({ status: 503 }), times: 3 });
       const logs = await contract.entries<WebhookLog>(user, `/jobs/${id}/webhook-logs`, 3);
       expect(logs.map(({ attempt }) => attempt)).toEqual([1, 2, 3]);
@@ -212,6 +211,7 @@ describeContract(
     });
   },
   SEED_DELAYS,
+  { sideBySide: true },
 );
 
 describeContract('Retry Policy: three attempts', (contract) => {
