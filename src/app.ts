@@ -1,5 +1,6 @@
 import { openAdapters } from './composition/adapters.ts';
 import { openApi } from './composition/api.ts';
+import { openSealSigner } from './composition/audit.ts';
 import { openCore, openHandlers } from './composition/core.ts';
 import { openDispatcher, openWorker } from './composition/work.ts';
 import type { Config } from './config.ts';
@@ -43,6 +44,7 @@ async function startRoles(config: Config, logger: Logger, releasers: Releasers):
   if (roles.includes('projector')) {
     const projector = startProjector({ ...core, projections });
     releasers.push('projector', () => projector.stop());
+    openSealSigner(core);
   }
   if (roles.includes('dispatcher') || roles.includes('worker')) {
     const queue = await core.openQueue();

@@ -6,6 +6,7 @@ import path from 'node:path';
 import { config as loadDotenv } from 'dotenv';
 import ms from 'ms';
 import { z } from 'zod';
+import { readSigningKey } from './audit/signing-key-file.ts';
 import { errorMessage, StartupError } from './errors.ts';
 import { readOwnFile } from './own-file.ts';
 
@@ -95,6 +96,7 @@ const schema = z.object({
   WEBHOOK_SECRET: secret,
   JWT_ACCESS_EXPIRES_IN: duration.default('15m'),
   JWT_REFRESH_EXPIRES_IN: duration.default('7d'),
+  AUDIT_SIGNING_KEY_FILE: z.string().optional(),
 });
 
 const SECRET_NAMES = ['JWT_ACCESS_SECRET', 'JWT_REFRESH_SECRET', 'WEBHOOK_SECRET'] as const;
@@ -102,7 +104,10 @@ type SecretName = (typeof SECRET_NAMES)[number];
 /** As short as an HMAC-SHA-256 key may be (RFC 7518, section 3.2: as long as the hash). */
 const MIN_SECRET_BYTES = 32;
 
-export type Settings = Omit<z.infer<typeof schema>, SecretName | 'REDIS_URL' | 'REDIS_HOST' | 'REDIS_PORT'>;
+export type Settings = Omit<
+  z.infer<typeof schema>,
+  SecretName | 'REDIS_URL' | 'REDIS_HOST' | 'REDIS_PORT' | 'AUDIT_SIGNING_KEY_FILE'
+>;
 
 export interface Config extends Settings {
   /** From `REDIS_URL`, or else from host and port; null without Redis. */
@@ -111,6 +116,8 @@ export interface Config extends Settings {
   readonly refreshKey: KeyObject;
   /** The service-wide secret that webhooks are signed with. */
   readonly webhookKey: KeyObject;
+  /** Ed25519, private: what seals and exports of the audit trail are signed with; null when they are not. */
+  readonly auditKey: KeyObject | null;
   /** What a handler's thread may see of the environment: everything but the service's own secrets and addresses. */
   readonly handlerEnv: Readonly<Record<string, string>>;
 }
@@ -133,7 +140,7 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env, dotenvPath = '.
     throw new StartupError(`Invalid configuration: ${wrong.join('; ')}`);
   }
   const { JWT_ACCESS_SECRET, JWT_REFRESH_SECRET, WEBHOOK_SECRET, ...open } = parsed.data;
-  const { REDIS_URL, REDIS_HOST, REDIS_PORT, ...settings } = open;
+  const { REDIS_URL, REDIS_HOST, REDIS_PORT, AUDIT_SIGNING_KEY_FILE, ...settings } = open;
   const secrets = resolveSecrets({ JWT_ACCESS_SECRET, JWT_REFRESH_SECRET, WEBHOOK_SECRET }, settings);
   return {
     ...settings,
@@ -142,6 +149,10 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env, dotenvPath = '.
     accessKey: createSecretKey(secrets.JWT_ACCESS_SECRET, 'utf8'),
     refreshKey: createSecretKey(secrets.JWT_REFRESH_SECRET, 'utf8'),
     webhookKey: createSecretKey(secrets.WEBHOOK_SECRET, 'utf8'),
+    auditKey:
+      AUDIT_SIGNING_KEY_FILE === undefined
+        ? null
+        : readSigningKey('AUDIT_SIGNING_KEY_FILE', AUDIT_SIGNING_KEY_FILE),
     handlerEnv: handlerEnv(given),
   };
 }
@@ -206,14 +217,14 @@ function writeSecrets(file: string, secrets: Record<string, string>): void {
   }
 }
 
-const HIDDEN = /^(JWT_|WEBHOOK_SECRET|DATABASE_URL|REDIS_|EVENTSTORE_|POSTGRES_|PG)/;
+const HIDDEN = /^(AUDIT_|JWT_|WEBHOOK_SECRET|DATABASE_URL|REDIS_|EVENTSTORE_|POSTGRES_|PG)/;
 
 function handlerEnv(given: Record<string, string>): Record<string, string> {
   return Object.fromEntries(Object.entries(given).filter(([name]) => !HIDDEN.test(name)));
 }
 
 /** What only this file has a use for. Others of the hidden ones are read by libraries, the driver's PGPASSWORD for instance. */
-const OWN = [...SECRET_NAMES, 'DATABASE_URL', 'EVENTSTORE_URL', 'REDIS_URL'];
+const OWN = [...SECRET_NAMES, 'DATABASE_URL', 'EVENTSTORE_URL', 'REDIS_URL', 'AUDIT_SIGNING_KEY_FILE'];
 
 /**
  * Takes the secrets and addresses out of this process's environment once they have been read: the top level of a handler's module, which

@@ -19,11 +19,13 @@ export interface Report {
   readonly text: string;
   /** The answer is no: exit code 1. */
   readonly failed?: boolean;
+  /** Standard output has something else in it: the report goes to standard error. */
+  readonly aside?: boolean;
 }
 
 /**
- * Gives a command its work and the option `--json`. Standard output has the report and nothing else; progress and log lines go
- * to standard error.
+ * Gives a command its work and the option `--json`. Standard output has the report and nothing else, unless it
+ * says otherwise; progress and log lines go to standard error.
  * @param work gets the options and, as their parsers left them, the arguments
  */
 export function withAction<Options extends object>(
@@ -35,9 +37,11 @@ export function withAction<Options extends object>(
   return command.addOption(new Option('--json', json).default(false)).action(async () => {
     const options = command.opts<Options & { json: boolean }>();
     try {
-      const { data, text, failed = false } = await work(options, command.processedArgs as readonly unknown[]);
-      if (!options.json && text !== '') print(text);
-      if (options.json && data !== null) print(JSON.stringify(data));
+      const report = await work(options, command.processedArgs as readonly unknown[]);
+      const { data, text, failed = false, aside = false } = report;
+      const stream = aside ? process.stderr : process.stdout;
+      if (!options.json && text !== '') print(text, stream);
+      if (options.json && data !== null) print(JSON.stringify(data), stream);
       cli.ended(failed ? EXIT.failed : EXIT.done);
     } catch (error) {
       const interrupted = cli.signal.aborted;
@@ -49,8 +53,8 @@ export function withAction<Options extends object>(
   });
 }
 
-function print(text: string): void {
-  process.stdout.write(`${text}\n`);
+function print(text: string, stream: NodeJS.WriteStream = process.stdout): void {
+  stream.write(`${text}\n`);
 }
 
 /** What is expected to go wrong needs no stack. */

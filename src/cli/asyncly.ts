@@ -1,6 +1,5 @@
 #!/usr/bin/env node
 import { Command, CommanderError } from 'commander';
-import { createRequire } from 'node:module';
 import { accountsCommand } from './commands/accounts.ts';
 import { auditCommand } from './commands/audit.ts';
 import { eventsCommand } from './commands/events.ts';
@@ -8,8 +7,7 @@ import { healthCommand } from './commands/health.ts';
 import { migrateCommand } from './commands/migrate.ts';
 import { projectionsCommand } from './commands/projections.ts';
 import { EXIT, InterruptedError } from './exit.ts';
-
-const { version } = createRequire(import.meta.url)('../../package.json') as { version: string };
+import { VERSION } from './version.ts';
 
 const MANUAL = `
 The configuration is the service's: environment variables, or a .env file in the working directory.
@@ -33,7 +31,7 @@ async function main(args: readonly string[]): Promise<number> {
   const cli = { signal: interrupt.signal, ended: (with_: number) => (code = with_) };
   const program = new Command('asyncly')
     .description('Tools for a running Asyncly, or for its data while it does not run.')
-    .version(version)
+    .version(VERSION)
     .addHelpText('after', MANUAL)
     .addCommand(migrateCommand(cli))
     .addCommand(eventsCommand(cli))

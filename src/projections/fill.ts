@@ -1,7 +1,7 @@
 import type { Queryable } from '../database.ts';
-import { decodeEvent } from '../events/codec.ts';
 import type { EventStore, Position, PositionedEvent } from '../events/event-store.ts';
 import { applyBatch } from '../subscriptions/apply-batch.ts';
+import { decoded, decodedOnDemand } from '../subscriptions/consumer.ts';
 import type { ConsumedEvent } from '../subscriptions/consumer.ts';
 import { backlog } from '../transfer/backlog.ts';
 import type { Projection } from './projection.ts';
@@ -88,12 +88,12 @@ type Decoder = (recorded: PositionedEvent) => ConsumedEvent;
 
 /** Decodes an event when the first version wants it. */
 function rememberingDecoder(): Decoder {
-  const decoded = new WeakMap<PositionedEvent, ConsumedEvent>();
+  const known = new WeakMap<PositionedEvent, ConsumedEvent>();
   return (recorded) => {
-    let consumed = decoded.get(recorded);
+    let consumed = known.get(recorded);
     if (consumed === undefined) {
-      consumed = { recorded, event: decodeEvent(recorded) };
-      decoded.set(recorded, consumed);
+      consumed = decoded(recorded);
+      known.set(recorded, consumed);
     }
     return consumed;
   };
@@ -109,7 +109,7 @@ async function advance(
   const last = events.at(-1);
   if (!last) return mark(filling, end, options);
   const reaching = applyBatch(events, filling.position, async (some, from) => {
-    const consumed = some.map(decode);
+    const consumed = some.map(filling.projection.asStored ? decodedOnDemand : decode);
     const to = some.at(-1);
     const reached = to === undefined || to === last ? end : to.position;
     await move(filling, from, reached, options, (tx) => filling.projection.apply(consumed, tx));

@@ -11,6 +11,8 @@ export interface Projection {
   readonly readIndexes?: readonly string[];
   /** Streams it reads, by the beginning of their names. */
   readonly prefixes: readonly string[];
+  /** Takes events as they are stored, those that this build cannot read too; see `Consumer`. */
+  readonly asStored?: boolean;
   /**
    * Writes what a batch amounts to. Called once for each event, in order, in a transaction with the checkpoint. Every
    * value in a row must come from the events and rows of its own: a replay has to give the same ones. Tables are named without a

@@ -29,9 +29,7 @@ export function startProjector({ projections, bus, ...options }: ProjectorOption
     if (!bus) return projection;
     const tell = createCheckpointHints(bus, projection.name);
     return {
-      name: projection.name,
-      prefixes: projection.prefixes,
-      apply: (events, tx) => projection.apply(events, tx),
+      ...projection,
       committed(position) {
         tell(position);
         return Promise.resolve();

@@ -1,3 +1,4 @@
+import { auditSealsProjection } from '../audit/seals-projection.ts';
 import { jobLogsProjection } from './job-logs.ts';
 import { jobStatsProjection } from './job-stats.ts';
 import { jobsProjection } from './jobs.ts';
@@ -10,4 +11,5 @@ export const projections: readonly Projection[] = [
   jobLogsProjection,
   webhookLogsProjection,
   jobStatsProjection,
+  auditSealsProjection,
 ];

@@ -22,6 +22,8 @@ export interface Consumer {
   readonly prefixes: readonly string[];
   /** Most events in one transaction. */
   readonly batchSize?: number;
+  /** Takes events as they are stored, those that this build cannot read too: one is decoded when it is looked at. */
+  readonly asStored?: boolean;
   /**
    * Writes what the events amount to, in the transaction that also moves the checkpoint. No other effect is allowed: the
    * transaction may fail and the same events come again.
@@ -113,13 +115,28 @@ async function applyTogether(
 ): Promise<Position> {
   const last = batch.at(-1);
   if (!last) return from;
-  const events = batch.map((recorded) => ({ recorded, event: decodeEvent(recorded) }));
+  const events = batch.map(consumer.asStored ? decodedOnDemand : decoded);
   await database.transaction(async (tx) => {
     // First, so that a process that no longer leads does no work and the row's lock keeps the next one waiting.
     await moveCheckpoint(tx, consumer.name, from, last.position);
     await consumer.apply(events, tx);
   });
   return last.position;
+}
+
+/** @throws UndecodableEventError */
+export function decoded(recorded: PositionedEvent): ConsumedEvent {
+  return { recorded, event: decodeEvent(recorded) };
+}
+
+/** For those who take events as they are stored. */
+export function decodedOnDemand(recorded: PositionedEvent): ConsumedEvent {
+  return {
+    recorded,
+    get event() {
+      return decodeEvent(recorded);
+    },
+  };
 }
 
 async function reportStop(

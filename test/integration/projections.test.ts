@@ -142,6 +142,37 @@ describe('the log of a job', () => {
 });
 
 describe('the projector', () => {
+  it('stops read models in front of an event that this build cannot read, and seals it', async () => {
+    const test = await createTestStore();
+    const { store, database } = test;
+    const projector = startProjector({
+      store,
+      database,
+      logger: silentLogger,
+      holder: uuid(9, 1),
+      projections,
+      bus: { publish: () => undefined },
+    });
+    onTestFinished(async () => {
+      await projector.stop();
+      await test.drop();
+    });
+    const unknown = { ...stored(events.created()), type: 'JobOfTomorrow' };
+    await store.append(jobStream(JOB_ID), [unknown], { expected: 'no_stream' });
+    const rows = await eventually(async () => {
+      const { rows: found } = await database.query<{ name: string; events: bigint }>(
+        `SELECT name, events FROM checkpoints, audit_head WHERE failed_event_id = $1 ORDER BY name`,
+        [unknown.id],
+      );
+      return found.length === 3 && found;
+    });
+    expect(rows).toEqual([
+      { name: 'job_logs', events: 1n },
+      { name: 'job_stats', events: 1n },
+      { name: 'jobs', events: 1n },
+    ]);
+  });
+
   it('keeps the other read models going when one stops', async () => {
     const test = await createTestStore();
     const { store, database } = test;

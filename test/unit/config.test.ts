@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process';
+import { generateKeyPairSync } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -204,5 +205,58 @@ describe('secrets outside production', () => {
     writeFileSync(secretsFile, '{"JWT_ACCESS_SECRET":');
     expect(() => load()).toThrow(`DATA_DIR: cannot keep generated secrets in ${secretsFile}`);
     expect(readFileSync(secretsFile, 'utf8')).toBe('{"JWT_ACCESS_SECRET":');
+  });
+});
+
+describe('AUDIT_SIGNING_KEY_FILE', () => {
+  function keyFile(content: string): string {
+    const folder = mkdtempSync(path.join(tmpdir(), 'asyncly-key-'));
+    onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+    const file = path.join(folder, 'audit.pem');
+    writeFileSync(file, content);
+    return file;
+  }
+  const pem = (type: 'ed25519' | 'x25519', passphrase?: string): string =>
+    generateKeyPairSync(type as 'ed25519').privateKey.export({
+      type: 'pkcs8',
+      format: 'pem',
+      ...(passphrase !== undefined && { cipher: 'aes-256-cbc', passphrase }),
+    }) as string;
+
+  it('is not needed, and names an Ed25519 key', () => {
+    const { load } = setup();
+    expect(load().auditKey).toBeNull();
+    const file = keyFile(pem('ed25519'));
+    const { auditKey, handlerEnv } = load({ AUDIT_SIGNING_KEY_FILE: file });
+    expect(auditKey).toMatchObject({ type: 'private', asymmetricKeyType: 'ed25519' });
+    expect(handlerEnv).not.toHaveProperty('AUDIT_SIGNING_KEY_FILE');
+  });
+
+  it.each([
+    ['another kind of key', pem('x25519'), 'holds a key of type x25519: it has to be Ed25519'],
+    [
+      'a key with a passphrase',
+      pem('ed25519', 'secret'),
+      'holds no private key in PEM form without a passphrase',
+    ],
+    [
+      'a public key',
+      generateKeyPairSync('ed25519').publicKey.export({ type: 'spki', format: 'pem' }) as string,
+      'holds no private key in PEM form without a passphrase',
+    ],
+    ['nothing', '', 'holds no private key in PEM form without a passphrase'],
+  ])('refuses %s', (_, content, reason) => {
+    const { load } = setup();
+    const file = keyFile(content);
+    expect(() => load({ AUDIT_SIGNING_KEY_FILE: file })).toThrow(
+      new StartupError(`AUDIT_SIGNING_KEY_FILE ${file} ${reason}`),
+    );
+  });
+
+  it('refuses a file that is not there', () => {
+    const { load } = setup();
+    expect(() => load({ AUDIT_SIGNING_KEY_FILE: '/nowhere/audit.pem' })).toThrow(
+      /^AUDIT_SIGNING_KEY_FILE \/nowhere\/audit\.pem cannot be read: ENOENT/,
+    );
   });
 });
