@@ -28,6 +28,7 @@ interface SealRow {
 }
 
 async function apply(batch: readonly ConsumedEvent[], tx: Queryable): Promise<void> {
+  if (batch.length === 0) return;
   const before = await loadHead(tx);
   let { events, chain, earliest, latest } = before;
   const leaves: Buffer[] = [];

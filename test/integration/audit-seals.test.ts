@@ -36,10 +36,14 @@ describe('the seals', () => {
       fc.asyncProperty(historyInBatches, async (batches) => {
         expect(await project(batches)).toEqual(await project([batches.flat()]));
       }),
-      { numRuns: 25 },
+      // Nothing at all, as a batch and as none.
+      { numRuns: 25, examples: [[[]], [[[]]]] },
     );
     // Past several seals and pages, whatever the batches have to do with them.
-    const [sample = []] = fc.sample(historyInBatches, 1);
+    const [sample = []] = fc.sample(
+      historyInBatches.filter((batches) => batches.flat().length > 0),
+      1,
+    );
     const events = Array.from({ length: 2 * SEAL_INTERVAL + 40 }, (_, n) => ({
       ...(sample.flat()[0] as PositionedEvent),
       revision: n,
