@@ -51,6 +51,6 @@ async function startRoles(config: Config, logger: Logger, releasers: Releasers):
     if (roles.includes('dispatcher')) openDispatcher(core, queue);
     if (roles.includes('worker') && handlers !== null) await openWorker(core, queue, handlers);
   }
-  const { cachedJobs } = core;
-  return cachedJobs !== null && handlers !== null ? openApi(core, cachedJobs, handlers) : null;
+  const { requests } = core;
+  return requests !== null && handlers !== null ? openApi(core, requests, handlers) : null;
 }

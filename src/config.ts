@@ -85,6 +85,7 @@ const schema = z.object({
     .enum(['true', 'false'], 'must be true or false')
     .default('false')
     .transform((text) => text === 'true'),
+  REQUEST_PATIENCE_MS: wholeNumber(100, 60_000).default(1_500),
   SHUTDOWN_GRACE_MS: wholeNumber(0, 25_000).default(500),
   RATE_LIMIT_JOBS_PER_MINUTE: wholeNumber(1, 1_000_000).default(10),
   RATE_LIMIT_AUTH_PER_MINUTE: wholeNumber(1, 1_000_000).default(20),

@@ -14,3 +14,21 @@ export function backoff(failures: number, first: number, most: number): number {
 export function isAborted(signal: AbortSignal): boolean {
   return signal.aborted;
 }
+
+/**
+ * What `answer` settles with, or the error that `late` makes once it has taken too long. An answer that has arrived by then counts,
+ * however long this process was too busy to look.
+ */
+export function within<T>(answer: Promise<T>, milliseconds: number, late: () => Error): Promise<T> {
+  return new Promise((resolve, reject) => {
+    let giveUp: NodeJS.Immediate | undefined;
+    const timer = setTimeout(() => {
+      // Between timers and immediates the event loop reads from its sockets.
+      giveUp = setImmediate(() => reject(late()));
+    }, milliseconds);
+    void answer.then(resolve, reject).finally(() => {
+      clearTimeout(timer);
+      clearImmediate(giveUp);
+    });
+  });
+}

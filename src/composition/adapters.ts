@@ -2,6 +2,7 @@ import type { Store } from 'express-rate-limit';
 import type { Bus } from '../bus.ts';
 import type { JobCache } from '../cache.ts';
 import type { Config } from '../config.ts';
+import type { Database } from '../database.ts';
 import type { EventStore } from '../events/event-store.ts';
 import { isOwnStream } from '../events/streams.ts';
 import { createBullmqQueue } from '../infrastructure/bullmq/bullmq-queue.ts';
@@ -28,6 +29,8 @@ import type { WorkQueue } from '../workers/work-queue.ts';
 export interface Adapters {
   readonly database: PostgresDatabase;
   readonly store: EventStore;
+  /** Database and store once more, for those whom a client waits for: they give up after `REQUEST_PATIENCE_MS`. */
+  readonly openForRequests: () => RequestAdapters;
   readonly bus: Bus;
   /** Only for those who read. */
   readonly openCache: () => JobCache;
@@ -37,7 +40,12 @@ export interface Adapters {
   readonly createLimitStore: ((name: string) => Store) | null;
 }
 
-/** Most connections of the pool that statements of every kind share. */
+export interface RequestAdapters {
+  readonly database: Database;
+  readonly store: EventStore;
+}
+
+/** Most connections of a pool. Requests have one of their own: work in the background that hangs takes none of it. */
 const POOL_SIZE = 10;
 
 /**
@@ -62,6 +70,16 @@ export async function openAdapters(config: Config, logger: Logger, releasers: Re
   return {
     database,
     store,
+    openForRequests() {
+      const patience = config.REQUEST_PATIENCE_MS;
+      const name = `${applicationName} requests`;
+      const view = {
+        database: createDatabase({ url, max: POOL_SIZE, applicationName: name, logger, patience }),
+        patience,
+      };
+      releasers.push('postgres connections of requests', () => view.database.close());
+      return { database: view.database, store: store.impatient(view) };
+    },
     bus,
     openCache: () => (redis ? createRedisJobCache({ redis, logger }) : createMemoryJobCache()),
     async openQueue() {

@@ -6,7 +6,6 @@ import { startHttpServer } from '../http/server.ts';
 import { createIdentity } from '../identity/identity.ts';
 import { createWebhookSecrets } from '../identity/webhook-secrets.ts';
 import { projections } from '../projections/registry.ts';
-import type { CachedJobs } from '../queries/cached-jobs.ts';
 import { createJobHistory } from '../queries/job-history.ts';
 import { createJobLogQueries } from '../queries/job-logs.ts';
 import { createJobStatsQueries } from '../queries/job-stats.ts';
@@ -15,19 +14,16 @@ import { createLiveQueries } from '../queries/live.ts';
 import { createReadiness } from '../queries/readiness.ts';
 import { createWebhookLogQueries } from '../queries/webhook-logs.ts';
 import type { HandlerRegistry } from '../workers/handler.ts';
-import type { Core } from './core.ts';
+import type { Core, RequestSide } from './core.ts';
 
 /**
  * The `api` role: REST, probes and live connections on one port.
  * @returns where it listens
  * @throws StartupError the port cannot be had
  */
-export async function openApi(
-  core: Core,
-  cachedJobs: CachedJobs,
-  handlers: HandlerRegistry,
-): Promise<string> {
-  const { config, logger, releasers, database, store, bus, handleJob, createLimitStore } = core;
+export async function openApi(core: Core, requests: RequestSide, handlers: HandlerRegistry): Promise<string> {
+  const { config, logger, releasers, bus, createLimitStore } = core;
+  const { database, store, handleJob, cachedJobs } = requests;
   const identity = createIdentity({
     database,
     accessKey: config.accessKey,
@@ -63,12 +59,13 @@ export async function openApi(
   releasers.push('http server', () => server.stop());
   const live = startLiveServer({
     server: server.server,
-    store,
+    // A socket has time: what it waits for goes on when the part is back.
+    store: core.store,
     bus,
     identity,
     // Not the cached ones: a client resumes from what the stream has.
-    jobs: createJobQueries({ database, store }),
-    queries: createLiveQueries(database),
+    jobs: createJobQueries(core),
+    queries: createLiveQueries(core.database),
     observe: (events) => cachedJobs.observe(events),
     allowedOrigins: config.ALLOWED_ORIGINS,
     logger,

@@ -4,6 +4,7 @@ import { createJobCommandHandler } from '../commands/handle-command.ts';
 import type { HandleJobCommand } from '../commands/handle-command.ts';
 import { loggingTransitions } from '../commands/transition-log.ts';
 import type { Config } from '../config.ts';
+import type { EventStore } from '../events/event-store.ts';
 import type { Logger } from '../logger.ts';
 import { startCacheFollower } from '../queries/cache-follower.ts';
 import { createCachedJobs } from '../queries/cached-jobs.ts';
@@ -12,7 +13,13 @@ import { createJobQueries } from '../queries/jobs.ts';
 import type { Releasers } from '../releasers.ts';
 import type { HandlerRegistry } from '../workers/handler.ts';
 import { createHandlerRegistry } from '../workers/load-handlers.ts';
-import type { Adapters } from './adapters.ts';
+import type { Adapters, RequestAdapters } from './adapters.ts';
+
+/** What requests are answered from: it keeps nobody waiting for a part that is away. */
+export interface RequestSide extends RequestAdapters {
+  readonly handleJob: HandleJobCommand;
+  readonly cachedJobs: CachedJobs;
+}
 
 /** What the roles of a process are built from. */
 export interface Core extends Adapters {
@@ -21,7 +28,7 @@ export interface Core extends Adapters {
   readonly releasers: Releasers;
   readonly handleJob: HandleJobCommand;
   /** null in a process without the api. */
-  readonly cachedJobs: CachedJobs | null;
+  readonly requests: RequestSide | null;
   /** UUID of this process, for leases. */
   readonly holder: string;
 }
@@ -33,19 +40,19 @@ export async function openCore(
   logger: Logger,
   releasers: Releasers,
 ): Promise<Core> {
-  const { database, store, bus, openCache } = adapters;
-  const commands = hintingCancels(loggingTransitions(createJobCommandHandler(store), logger), bus);
+  const { store, bus, openCache, openForRequests } = adapters;
+  const commandsOn = (on: EventStore): HandleJobCommand =>
+    hintingCancels(loggingTransitions(createJobCommandHandler(on), logger), bus);
   const core = { ...adapters, config, logger, releasers, holder: randomUUID() };
-  if (!config.ROLES.includes('api')) return { ...core, handleJob: commands, cachedJobs: null };
-  const cachedJobs = createCachedJobs({
-    jobs: createJobQueries({ database, store }),
-    cache: openCache(),
-    logger,
-  });
+  if (!config.ROLES.includes('api')) return { ...core, handleJob: commandsOn(store), requests: null };
+  const forRequests = openForRequests();
+  const cachedJobs = createCachedJobs({ jobs: createJobQueries(forRequests), cache: openCache(), logger });
   const follower = await startCacheFollower({ store, sink: cachedJobs, logger });
   releasers.push('cache follower', () => follower.stop());
   // Also what this process's worker does: the cache is never behind it.
-  return { ...core, handleJob: cachedJobs.remembering(commands), cachedJobs };
+  const handleOn = (on: EventStore): HandleJobCommand => cachedJobs.remembering(commandsOn(on));
+  const requests = { ...forRequests, handleJob: handleOn(forRequests.store), cachedJobs };
+  return { ...core, handleJob: handleOn(store), requests };
 }
 
 /** The job types of this process. The api asks them what they think of a payload, the worker runs them. */

@@ -4,6 +4,7 @@ import helmet from 'helmet';
 import type { Identity } from '../identity/identity.ts';
 import type { Logger } from '../logger.ts';
 import type { Readiness } from '../queries/readiness.ts';
+import { admission } from './admission.ts';
 import { requireUser } from './auth.ts';
 import { errorHandler, routeNotFound } from './errors.ts';
 import { jsonBody } from './json-body.ts';
@@ -39,7 +40,11 @@ export interface HttpAppOptions extends Omit<RouteOptions, 'requireUser' | 'json
   readonly rateLimits: RateLimitOptions;
   /** Bytes of answers that may wait to be read; see {@link boundUnreadAnswers}. */
   readonly maxUnreadBytes?: number;
+  /** Requests that are worked on at a time, probes apart; default 5,000. */
+  readonly maxRequests?: number;
 }
+
+const MAX_REQUESTS = 5_000;
 
 /** The REST API under `/api`, and the probes. No other origin may read it: there are no CORS headers. */
 export function createHttpApp({
@@ -49,6 +54,7 @@ export function createHttpApp({
   trustProxy,
   rateLimits,
   maxUnreadBytes,
+  maxRequests = MAX_REQUESTS,
   ...routeOptions
 }: HttpAppOptions): Express {
   const app = express();
@@ -61,6 +67,9 @@ export function createHttpApp({
   app.use(requestContext(logger));
   app.use(boundUnreadAnswers(logger, maxUnreadBytes));
   app.use(helmet());
+  // Before admission: an overloaded process is alive, and says so.
+  app.use(healthRoutes(readiness));
+  app.use(admission(maxRequests));
   const json = jsonBody();
   const limits = createRateLimits(rateLimits);
   app.use('/api/auth', authRoutes({ identity, json, limits }));
@@ -68,7 +77,6 @@ export function createHttpApp({
   app.use('/api/jobs', jobRoutes(shared), jobEventRoutes(shared), jobWebhookRoutes(shared));
   app.use('/api/stats', statsRoutes(shared));
   app.use('/api/webhooks', webhookRoutes(shared));
-  app.use(healthRoutes(readiness));
   app.use(routeNotFound);
   app.use(errorHandler(logger));
   return app;

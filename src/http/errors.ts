@@ -1,6 +1,6 @@
 import { STATUS_CODES } from 'node:http';
 import type { ErrorRequestHandler, RequestHandler, Response } from 'express';
-import { AppError } from '../errors.ts';
+import { AppError, errorMessage } from '../errors.ts';
 import type { Logger } from '../logger.ts';
 import { MAX_BODY_BYTES, UNSUPPORTED_MEDIA_TYPE } from './json-body.ts';
 import { RateLimitedError } from './rate-limit.ts';
@@ -58,9 +58,10 @@ export function errorHandler(logger: Logger): ErrorRequestHandler {
   return (error: unknown, req, res, _next) => {
     const { status, message } = answerTo(error);
     if (status >= 500) {
-      const line = { err: error, method: req.method, path: pathOf(req.originalUrl), ...contextOf(res) };
-      if (status === 503) logger.warn(line, 'Request turned away');
-      else logger.error(line, 'Request failed');
+      const line = { method: req.method, path: pathOf(req.originalUrl), ...contextOf(res) };
+      // Of a part that is away the reason says all, and thousands may be told of it.
+      if (status === 503) logger.warn({ reason: errorMessage(error), ...line }, 'Request turned away');
+      else logger.error({ err: error, ...line }, 'Request failed');
     }
     if (res.headersSent) {
       res.destroy();

@@ -51,6 +51,11 @@ export interface HttpServer extends Service {
   stop(): Promise<void>;
 }
 
+/**
+ * Connections that may wait to be taken, as far as the system allows (Linux: `net.core.somaxconn`). Node's own 511 overflow when clients
+ * come back all at once; Linux then falls back on SYN cookies, and some clients are cut off.
+ */
+const BACKLOG = 4_096;
 /** How often a stopping server looks for connections that have become idle. */
 const IDLE_CHECK_MS = 50;
 
@@ -98,7 +103,7 @@ function announceClose(res: ServerResponse): void {
 function listen(server: Server, host: string, port: number): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) => reject(listenError(error, host, port)));
-    server.listen(port, host, () => {
+    server.listen({ port, host, backlog: BACKLOG }, () => {
       server.removeAllListeners('error');
       resolve();
     });

@@ -1,6 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import { UnavailableError } from '../../src/errors.ts';
-import { createTestDatabase } from '../support/database.ts';
+import { createDatabase } from '../../src/infrastructure/postgres/database.ts';
+import { createCuttingProxy } from '../support/cutting-proxy.ts';
+import { createTestDatabase, silentLogger } from '../support/database.ts';
+import type { TestDatabase } from '../support/database.ts';
+import { createGate, eventually } from '../support/waiting.ts';
 
 describe('database', () => {
   it('reads bigint, timestamptz and json as the port says', async () => {
@@ -43,6 +47,88 @@ describe('database', () => {
     await expect(cut).rejects.toThrow(UnavailableError);
     const { rows } = await test.database.query('SELECT 1 AS one');
     expect(rows).toEqual([{ one: 1 }]);
+  });
+
+  describe('with patience', () => {
+    /** A database behind a proxy, under the limits of requests. */
+    async function open(test: TestDatabase, patience: number, max = 2) {
+      const url = new URL(test.url);
+      const proxy = await createCuttingProxy({ host: url.hostname, port: Number(url.port) });
+      url.port = String(proxy.port);
+      const database = createDatabase({
+        url: url.href,
+        max,
+        applicationName: 'impatient',
+        logger: silentLogger,
+        patience,
+      });
+      const close = async (): Promise<void> => {
+        await proxy.close();
+        await database.close();
+      };
+      return { proxy, database, [Symbol.asyncDispose]: close };
+    }
+
+    it.each(['swallow', 'refuse'] as const)(
+      'gives up on every statement while the network will %s, and works on afterwards',
+      async (manner) => {
+        await using test = await createTestDatabase({ migrated: false });
+        await using opened = await open(test, 300);
+        const { database, proxy } = opened;
+        const select = () => database.query('SELECT 1 AS one');
+        await Promise.all([select(), select()]);
+        const restore = proxy[manner]();
+        // More than there are connections: some wait for one, some for the answer.
+        const outcomes = await Promise.allSettled([
+          ...Array.from({ length: 10 }, select),
+          database.transaction((tx) => tx.query('SELECT 1')),
+        ]);
+        for (const outcome of outcomes) {
+          expect(outcome.status === 'rejected' && outcome.reason instanceof UnavailableError).toBe(true);
+        }
+        restore();
+        await eventually(async () => (await select()).rows.length === 1);
+      },
+    );
+
+    it('gives up on a statement that the server does not finish, and has it ended there', async () => {
+      await using test = await createTestDatabase({ migrated: false });
+      await using opened = await open(test, 300);
+      await expect(opened.database.query('SELECT pg_sleep(60)')).rejects.toThrow(UnavailableError);
+      await eventually(async () => {
+        const { rows } = await test.database.query(
+          `SELECT FROM pg_stat_activity WHERE application_name = 'impatient' AND query LIKE '%pg_sleep%' AND state = 'active'`,
+        );
+        return rows.length === 0;
+      });
+    });
+
+    it('lets a transaction take no longer than a statement', async () => {
+      await using test = await createTestDatabase({ migrated: false });
+      await test.database.query('CREATE TABLE t (n int)');
+      await using opened = await open(test, 500);
+      const slow = opened.database.transaction(async (tx) => {
+        for (let n = 0; n < 1_000; n++) await tx.query('INSERT INTO t SELECT 1 FROM pg_sleep(0.01)');
+      });
+      await expect(slow).rejects.toThrow(UnavailableError);
+      await eventually(async () => (await test.database.query('SELECT FROM t')).rows.length === 0);
+    });
+
+    it('turns statements away at once when too many wait', async () => {
+      await using test = await createTestDatabase({ migrated: false });
+      await using opened = await open(test, 5_000, 1);
+      const { database } = opened;
+      const lock = createGate();
+      const holding = database.transaction(() => lock.opened);
+      const waiting = Array.from({ length: 5_000 }, () => database.query('SELECT 1'));
+      await eventually(() => database.pool.waitingCount === 5_000);
+      await expect(database.query('SELECT 1')).rejects.toThrow(
+        '5000 statements wait for a connection already',
+      );
+      lock.open();
+      await holding;
+      await Promise.allSettled(waiting);
+    });
   });
 
   it('closes twice without an error', async () => {

@@ -25,8 +25,9 @@ const append = (
   stream: string,
   expected: ExpectedRevision,
   events = 1,
+  patience?: number,
 ): Promise<{ revision: number }> =>
-  appender.append(encodeAppend(stream, Array.from({ length: events }, newEvent), expected));
+  appender.append(encodeAppend(stream, Array.from({ length: events }, newEvent), expected), patience);
 const committed = (): void => undefined;
 
 describe('appender', () => {
@@ -97,6 +98,51 @@ describe('appender', () => {
     }
     await appender.close();
     await expect(append(appender, 'a', 'any')).rejects.toThrow(/closed/);
+  });
+
+  it('answers those without patience while it goes on for the others, and sends nothing for them any more', async () => {
+    await using test = await createTestDatabase();
+    const url = new URL(test.url);
+    const proxy = await createCuttingProxy({ host: url.hostname, port: Number(url.port) });
+    url.port = String(proxy.port);
+    const appender = createAppender({
+      url: url.href,
+      logger: silentLogger,
+      patience: 60_000,
+      committed,
+    });
+    await append(appender, 'before', 'no_stream');
+    const restore = proxy.refuse();
+    const patient = append(appender, 'patient', 'no_stream');
+    const together = append(appender, 'impatient-together', 'no_stream', 1, 100);
+    await expect(together).rejects.toThrow(UnavailableError);
+    const behind = append(appender, 'impatient-behind', 'no_stream', 1, 100);
+    await expect(behind).rejects.toThrow(UnavailableError);
+    await expect(Promise.race([patient, Promise.resolve('still under way')])).resolves.toBe(
+      'still under way',
+    );
+    restore();
+    await expect(patient).resolves.toEqual({ revision: 0 });
+    await append(appender, 'after', 'no_stream', 1, 60_000);
+    const { rows } = await test.database.query('SELECT stream FROM eventstore.events ORDER BY position');
+    expect(rows.map(({ stream }) => stream)).toEqual(['before', 'patient', 'after']);
+    await appender.close();
+    await proxy.close();
+  });
+
+  it('answers those without patience though their append is under way, which may then be made all the same', async () => {
+    await using test = await createTestDatabase();
+    const appender = createAppender({ url: test.url, logger: silentLogger, committed });
+    await append(appender, 'before', 'no_stream');
+    await test.database.transaction(async (tx) => {
+      await tx.query('SELECT pg_advisory_xact_lock(7305228461)');
+      const answer = append(appender, 'unknown', 'no_stream', 1, 2_000);
+      await expect(answer).rejects.toThrow('The event store did not answer an append in time');
+    });
+    await append(appender, 'after', 'no_stream');
+    const { rows } = await test.database.query('SELECT stream FROM eventstore.events ORDER BY position');
+    expect(rows.map(({ stream }) => stream)).toEqual(['before', 'unknown', 'after']);
+    await appender.close();
   });
 
   it('sends what waits as one batch', async () => {

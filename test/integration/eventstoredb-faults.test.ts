@@ -1,8 +1,8 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { UnavailableError } from '../../src/errors.ts';
 import { EventTooLargeError, WrongExpectedRevisionError } from '../../src/events/event-store.ts';
-import type { EventStore } from '../../src/events/event-store.ts';
 import { createEventStoreDbEventStore } from '../../src/infrastructure/eventstoredb/event-store.ts';
+import type { EventStoreDbEventStore } from '../../src/infrastructure/eventstoredb/event-store.ts';
 import { idsOf, newCategory, newEvent, newEvents } from '../contract/event-store/harness.ts';
 import { silentLogger } from '../support/database.ts';
 import type { AppendFault } from '../support/eventstoredb/faults.ts';
@@ -11,7 +11,7 @@ import { startEventStoreDouble } from '../support/eventstoredb/server.ts';
 import type { EventStoreDouble } from '../support/eventstoredb/server.ts';
 
 let double: EventStoreDouble;
-let store: EventStore;
+let store: EventStoreDbEventStore;
 let stream: string;
 
 beforeEach(async () => {
@@ -87,6 +87,25 @@ it.each(['stall', 'busy', 'cut-before-commit'] satisfies AppendFault[])(
     await impatient.close();
   },
 );
+
+it('keeps those without patience waiting for nothing, and goes on for the others', async () => {
+  const impatient = store.impatient({ patience: 300 });
+  await store.append(stream, newEvents(1), { expected: 'no_stream' });
+  const release = double.stall();
+  const patient = store.append(stream, newEvents(1), { expected: 0 });
+  // More than go side by side: some are sent, some wait for their turn.
+  const others = Array.from({ length: 100 }, (_, n) =>
+    impatient.append(`${stream}-${n}`, newEvents(1), { expected: 'no_stream' }),
+  );
+  const outcomes = await Promise.allSettled([...others, impatient.read(stream), impatient.head()]);
+  for (const outcome of outcomes) {
+    expect(outcome.status === 'rejected' && outcome.reason instanceof UnavailableError).toBe(true);
+  }
+  await expect(Promise.race([patient, Promise.resolve('still under way')])).resolves.toBe('still under way');
+  release();
+  await expect(patient).resolves.toEqual({ revision: 1 });
+  expect(await store.read(stream)).toHaveLength(2);
+});
 
 it('finds an append of `any` again that was made by the first of several tries', async () => {
   await store.append(stream, newEvents(5), { expected: 'any' });

@@ -8,8 +8,8 @@ const QUEUE_NAME = 'asyncly';
 /** Milliseconds. Without them a call would wait for ever on a Postgres that does not answer. */
 const limits = {
   connectionTimeoutMillis: 5_000,
-  statement_timeout: 30_000,
-  query_timeout: 35_000,
+  statement_timeout: 10_000,
+  query_timeout: 12_000,
   keepAlive: true,
 };
 

@@ -3,18 +3,23 @@ import type { EventStoreDBClient, JSONEventData } from '@eventstore/db-client';
 import { assertEventSize, EventTooLargeError, WrongExpectedRevisionError } from '../../events/event-store.ts';
 import type { ExpectedRevision, NewEvent, RecordedEvent } from '../../events/event-store.ts';
 import type { Logger } from '../../logger.ts';
-import { backoff, sleep } from '../../waiting.ts';
+import { backoff, sleep, within } from '../../waiting.ts';
 import { LEADER } from './client.ts';
 import { describe, isTransient, NoAnswerError, translateError, unavailable } from './errors.ts';
 import { readStreamPage } from './event-store-reads.ts';
 import { createLanes } from './lanes.ts';
 
 export interface Appender {
-  /** See `EventStore.append`. */
+  /**
+   * See `EventStore.append`.
+   * @param patience milliseconds after which the caller is answered in any case, and nothing more is sent; default: the appender's
+   * own, which bounds the tries alone
+   */
   append(
     stream: string,
     events: readonly NewEvent[],
     expected: ExpectedRevision,
+    patience?: number,
   ): Promise<{ readonly revision: number }>;
   /** Takes nothing more and waits for what was taken. */
   close(): Promise<void>;
@@ -31,7 +36,6 @@ interface Pending {
   readonly stream: string;
   readonly events: readonly NewEvent[];
   readonly expected: ExpectedRevision;
-  readonly size: number;
   /** On the clock of `performance.now()`: not tried again after it. */
   readonly deadline: number;
 }
@@ -99,7 +103,8 @@ export function createAppender({ client, logger, patience = PATIENCE }: Appender
       { ...LEADER, deadline, expectedRevision: typeof expected === 'number' ? BigInt(expected) : expected },
     );
     try {
-      const { nextExpectedRevision } = await within(answer, deadline + GRACE);
+      const wait = deadline + GRACE;
+      const { nextExpectedRevision } = await within(answer, wait, () => new NoAnswerError(Math.round(wait)));
       return { revision: Number(nextExpectedRevision) };
     } catch (error) {
       if (error instanceof WrongExpectedVersionError) return resolveConflict(append, error.actualVersion);
@@ -138,20 +143,22 @@ export function createAppender({ client, logger, patience = PATIENCE }: Appender
   }
 
   return {
-    async append(stream, events, expected) {
+    async append(stream, events, expected, limit) {
       const size = check(events);
       if (closed) throw unavailable('The event store is closed');
       // A single append above the limit of bytes may still pass, alone.
       if (lanes.size >= QUEUE.appends || (lanes.size > 0 && waitingBytes + size > QUEUE.bytes)) {
         throw unavailable(`EventStoreDB is overloaded: ${lanes.size} appends wait`);
       }
-      const append = { stream, events, expected, size, deadline: performance.now() + patience };
+      const append = { stream, events, expected, deadline: performance.now() + (limit ?? patience) };
       waitingBytes += size;
-      try {
-        return await lanes.run(stream, () => carryOut(append));
-      } finally {
-        waitingBytes -= size;
-      }
+      const answer = lanes
+        .run(stream, () => carryOut(append))
+        .finally(() => {
+          waitingBytes -= size;
+        });
+      if (limit === undefined) return answer;
+      return within(answer, limit, () => unavailable('EventStoreDB did not answer an append in time'));
     },
     async close() {
       closed = true;
@@ -177,11 +184,4 @@ function check(events: readonly NewEvent[]): number {
 
 function standsAt(stream: readonly RecordedEvent[], events: readonly NewEvent[], start: number): boolean {
   return events.every(({ id }, i) => stream[start + i]?.id === id.toLowerCase());
-}
-
-function within<T>(answer: Promise<T>, milliseconds: number): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new NoAnswerError(Math.round(milliseconds))), milliseconds);
-    answer.then(resolve, reject).finally(() => clearTimeout(timer));
-  });
 }

@@ -31,15 +31,24 @@ const IDLE_TIMEOUT = 4_000;
 const PATIENCE = 3_000;
 const RETRY = { first: 25, most: 500 };
 
-/** One page of a stream; see `EventStore.read`. @throws UnavailableError */
+/**
+ * One page of a stream; see `EventStore.read`.
+ * @param patience milliseconds for the whole of it; default: for as long as events keep coming, and some seconds without
+ * @throws UnavailableError
+ */
 export async function readStreamPage(
   client: EventStoreDBClient,
   stream: string,
   { from, direction = 'forwards', limit = 500 }: ReadOptions = {},
+  patience?: number,
 ): Promise<RecordedEvent[]> {
   if (limit < 1) return [];
+  const deadline = deadlineIn(patience);
   const page = (fromRevision: bigint | typeof FROM_START | typeof END): Promise<RecordedEvent[] | null> =>
-    persistently(() => readOnce(client, stream, { fromRevision, direction, maxCount: limit }));
+    persistently(
+      () => readOnce(client, stream, { fromRevision, direction, maxCount: limit }, deadline),
+      deadline,
+    );
   if (direction === 'forwards') return (await page(from === undefined ? FROM_START : BigInt(from))) ?? [];
   if (from === undefined) return (await page(END)) ?? [];
   const events = await page(BigInt(from));
@@ -48,15 +57,16 @@ export async function readStreamPage(
   return ((await page(END)) ?? []).filter(({ revision }) => revision <= from);
 }
 
-/** The position of the newest event of all, whoever wrote it. @throws UnavailableError */
-export async function readHead(client: EventStoreDBClient): Promise<Position> {
+/** The position of the newest event of all, whoever wrote it. @param patience as above @throws UnavailableError */
+export async function readHead(client: EventStoreDBClient, patience?: number): Promise<Position> {
+  const deadline = deadlineIn(patience);
   return persistently(async () => {
     const options = { ...LEADER, direction: BACKWARDS, fromPosition: END, maxCount: 1 } as const;
-    for await (const { event } of eventsOf(client.readAll(options))) {
+    for await (const { event } of eventsOf(client.readAll(options), { deadline })) {
       if (event) return event.position.commit;
     }
     return START;
-  });
+  }, deadline);
 }
 
 /**
@@ -71,7 +81,7 @@ export async function* readAllFrom(
 ): AsyncGenerator<AllStreamRecordedEvent> {
   const fromPosition = position === START ? FROM_START : { commit: position, prepare: position };
   const read = client.readAll({ ...LEADER, direction: FORWARDS, fromPosition, maxCount: limit });
-  for await (const { event } of eventsOf(read, signal)) if (event) yield event;
+  for await (const { event } of eventsOf(read, { signal })) if (event) yield event;
 }
 
 /** The event as the port has it. `data` and `metadata` are ours to trust only in streams of ours. */
@@ -99,10 +109,13 @@ async function readOnce(
   client: EventStoreDBClient,
   stream: string,
   options: Parameters<EventStoreDBClient['readStream']>[1],
+  deadline: number | null,
 ): Promise<RecordedEvent[] | null> {
   const events: RecordedEvent[] = [];
   try {
-    for await (const { event } of eventsOf(client.readStream(stream, { ...LEADER, ...options }))) {
+    for await (const { event } of eventsOf(client.readStream(stream, { ...LEADER, ...options }), {
+      deadline,
+    })) {
       if (event) events.push(toRecorded(event));
     }
     return events;
@@ -112,13 +125,24 @@ async function readOnce(
   }
 }
 
-async function* eventsOf<E>(read: StreamingRead<E>, signal?: AbortSignal): AsyncGenerator<E> {
+interface ReadLimits {
+  /** By `performance.now()`; null: as long as no pause between two events is too long. */
+  readonly deadline?: number | null;
+  /** Ends it early, without an error. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+async function* eventsOf<E>(
+  read: StreamingRead<E>,
+  { deadline = null, signal }: ReadLimits,
+): AsyncGenerator<E> {
   // An error that comes when nobody iterates any more would end the process.
   read.on('error', () => undefined);
   const events = (read as unknown as Readable).iterator({ destroyOnReturn: false });
   let stop: (reason: Error | null) => void = () => undefined;
   const stopped = new Promise<Error | null>((resolve) => (stop = resolve));
-  const idle = setTimeout(() => stop(new NoAnswerError(IDLE_TIMEOUT)), IDLE_TIMEOUT);
+  const wait = deadline === null ? IDLE_TIMEOUT : Math.max(1, Math.round(deadline - performance.now()));
+  const timer = setTimeout(() => stop(new NoAnswerError(wait)), wait);
   const abort = (): void => stop(null);
   signal?.addEventListener('abort', abort, { once: true });
   if (signal?.aborted) abort();
@@ -127,24 +151,28 @@ async function* eventsOf<E>(read: StreamingRead<E>, signal?: AbortSignal): Async
       const next = await Promise.race([events.next() as Promise<IteratorResult<E, undefined>>, stopped]);
       if (next instanceof Error) throw next;
       if (next === null || next.done === true) return;
-      idle.refresh();
+      if (deadline === null) timer.refresh();
       yield next.value;
     }
   } finally {
-    clearTimeout(idle);
+    clearTimeout(timer);
     signal?.removeEventListener('abort', abort);
     release(read as unknown as Readable, () => read.cancel());
   }
 }
 
-async function persistently<T>(read: () => Promise<T>): Promise<T> {
-  const deadline = performance.now() + PATIENCE;
+function deadlineIn(patience: number | undefined): number | null {
+  return patience === undefined ? null : performance.now() + patience;
+}
+
+async function persistently<T>(read: () => Promise<T>, deadline: number | null): Promise<T> {
+  const lastTry = deadline ?? performance.now() + PATIENCE;
   for (let failures = 1; ; failures++) {
     try {
       return await read();
     } catch (error) {
       const pause = backoff(failures, RETRY.first, RETRY.most);
-      if (!isTransient(error) || performance.now() + pause > deadline) throw translateError(error);
+      if (!isTransient(error) || performance.now() + pause > lastTry) throw translateError(error);
       await sleep(pause);
     }
   }

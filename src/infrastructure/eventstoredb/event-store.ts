@@ -18,11 +18,19 @@ export interface EventStoreDbEventStoreOptions {
   readonly patience?: number;
 }
 
+export interface EventStoreDbEventStore extends EventStore {
+  /**
+   * The same store for those whom somebody waits for: no append, read or look at the head takes longer than `patience` milliseconds.
+   * An append that was not sent by then is not made. It ends with the store.
+   */
+  impatient(options: { readonly patience: number }): EventStore;
+}
+
 /**
  * The event store in EventStoreDB or KurrentDB. Opens no connection before it is used.
  * @throws StartupError the url is no connection string
  */
-export function createEventStoreDbEventStore(options: EventStoreDbEventStoreOptions): EventStore {
+export function createEventStoreDbEventStore(options: EventStoreDbEventStoreOptions): EventStoreDbEventStore {
   const { url, logger, owns = () => true, ...timing } = options;
   const client = createClient(url, logger);
   // A dropped subscription makes the client close its connection; appends and reads shall not notice.
@@ -30,7 +38,7 @@ export function createEventStoreDbEventStore(options: EventStoreDbEventStoreOpti
   const appender = createAppender({ client, logger, ...timing });
   const closing = new AbortController();
   let closed: Promise<void> | null = null;
-  return {
+  const store: EventStore = {
     append: (stream, events, { expected }) => appender.append(stream, events, expected),
     read: (stream, page) => readStreamPage(client, stream, page),
     subscribe(wanted) {
@@ -46,5 +54,14 @@ export function createEventStoreDbEventStore(options: EventStoreDbEventStoreOpti
         await closeClient(client);
       })());
     },
+  };
+  return {
+    ...store,
+    impatient: ({ patience }) => ({
+      ...store,
+      append: (stream, events, { expected }) => appender.append(stream, events, expected, patience),
+      read: (stream, page) => readStreamPage(client, stream, page, patience),
+      head: () => readHead(client, patience),
+    }),
   };
 }

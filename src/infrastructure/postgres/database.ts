@@ -2,6 +2,7 @@ import pg from 'pg';
 import type { Database, Queryable } from '../../database.ts';
 import { UnavailableError } from '../../errors.ts';
 import type { Logger } from '../../logger.ts';
+import { within } from '../../waiting.ts';
 import { translateError } from './errors.ts';
 import { typeParsers } from './types.ts';
 
@@ -12,8 +13,13 @@ export interface DatabaseOptions {
   /** Shown in `pg_stat_activity`. */
   readonly applicationName: string;
   readonly logger: Logger;
-  /** A statement that takes longer is cut off, in milliseconds. Default: 30,000; null for never. */
+  /** A statement that takes longer is cut off, in milliseconds. Default: 10,000; null for never. */
   readonly statementTimeout?: number | null;
+  /**
+   * Milliseconds within which each statement and each transaction has ended, one way or the other, the wait for a connection
+   * included. Default: a connection is waited for 5 s, and each statement may take its own time.
+   */
+  readonly patience?: number;
 }
 
 export interface PostgresDatabase extends Database {
@@ -25,27 +31,25 @@ export interface PostgresDatabase extends Database {
 
 /** Milliseconds. The driver's own limit is longer than the server's, so that it only strikes when the server is gone. */
 const CONNECT_TIMEOUT = 5_000;
-const STATEMENT_TIMEOUT = 30_000;
-const BEYOND_STATEMENT = 5_000;
+const STATEMENT_TIMEOUT = 10_000;
+const BEYOND_STATEMENT = 2_000;
+/** Statements that may wait for a connection; what comes on top is turned away at once. */
+const MAX_WAITING = 5_000;
 
 /**
  * A pool of connections to Postgres; none is opened before the first statement.
- * @returns statements throw `UnavailableError` when the connection is lost or cannot be had in 5 s, else the driver's error
+ * @returns statements throw `UnavailableError` when the connection is lost or cannot be had in time, else the driver's error
  */
-export function createDatabase({
-  url,
-  max,
-  applicationName,
-  logger,
-  statementTimeout = STATEMENT_TIMEOUT,
-}: DatabaseOptions): PostgresDatabase {
+export function createDatabase(options: DatabaseOptions): PostgresDatabase {
+  const { url, max, applicationName, logger, patience } = options;
+  const { statementTimeout = patience ?? STATEMENT_TIMEOUT } = options;
   const pool = new pg.Pool({
     connectionString: url,
     max,
     application_name: applicationName,
     types: typeParsers,
     keepAlive: true,
-    connectionTimeoutMillis: CONNECT_TIMEOUT,
+    connectionTimeoutMillis: patience ?? CONNECT_TIMEOUT,
     idleTimeoutMillis: 30_000,
     statement_timeout: statementTimeout ?? 0,
     ...(statementTimeout !== null && { query_timeout: statementTimeout + BEYOND_STATEMENT }),
@@ -56,47 +60,75 @@ export function createDatabase({
   // The pool listens to idle clients alone: an error between two statements of a transaction would end the process.
   pool.on('connect', (client) => client.on('error', () => undefined));
   let closing: Promise<void> | null = null;
+
+  async function lend<T>(use: (connection: Lent) => Promise<T>): Promise<T> {
+    const deadline = patience === undefined ? null : performance.now() + patience;
+    if (pool.waitingCount >= MAX_WAITING) {
+      throw new UnavailableError('postgres', `${MAX_WAITING} statements wait for a connection already`);
+    }
+    const client = await pool.connect().catch((error: unknown) => {
+      throw translateError(error);
+    });
+    const lent = new Lent(client, deadline);
+    try {
+      return await use(lent);
+    } finally {
+      client.release(lent.broken);
+    }
+  }
+
   return {
     pool,
-    query: queryOn(pool),
-    async transaction(work) {
-      const client = await pool.connect().catch((error: unknown) => {
-        throw translateError(error);
-      });
-      return runTransaction(client, work);
-    },
+    query: (sql, values) => lend((connection) => connection.query(sql, values)),
+    transaction: (work) => lend((connection) => runTransaction(connection, work)),
     close: () => (closing ??= pool.end()),
   };
 }
 
-function queryOn(client: pg.Pool | pg.PoolClient): Queryable['query'] {
-  return async <Row extends object>(sql: string, values: readonly unknown[] = []) => {
+/** A connection that was lent for one statement or one transaction. */
+class Lent implements Queryable {
+  /** It can't be used again: a statement got no answer and may still be running. */
+  broken = false;
+  readonly #client: pg.PoolClient;
+  readonly #deadline: number | null;
+
+  constructor(client: pg.PoolClient, deadline: number | null) {
+    this.#client = client;
+    this.#deadline = deadline;
+  }
+
+  async query<Row extends object>(sql: string, values: readonly unknown[] = []) {
+    const deadline = this.#deadline;
+    const answer = this.#client.query<Row>(sql, [...values]);
     try {
-      const { rows, rowCount } = await client.query<Row>(sql, [...values]);
-      return { rows, rowCount: rowCount ?? 0 };
+      const result = await (deadline === null
+        ? answer
+        : within(answer, deadline - performance.now(), noAnswer));
+      return { rows: result.rows, rowCount: result.rowCount ?? 0, command: result.command };
     } catch (error) {
-      throw translateError(error);
+      const translated = translateError(error);
+      if (translated instanceof UnavailableError) this.broken = true;
+      throw translated;
     }
-  };
+  }
 }
 
-async function runTransaction<T>(client: pg.PoolClient, work: (tx: Queryable) => Promise<T>): Promise<T> {
-  let broken = false;
+function noAnswer(): UnavailableError {
+  return new UnavailableError('postgres', 'Postgres does not answer in time');
+}
+
+async function runTransaction<T>(connection: Lent, work: (tx: Queryable) => Promise<T>): Promise<T> {
   try {
-    await client.query('BEGIN');
-    const result = await work({ query: queryOn(client) });
-    const { command } = await client.query('COMMIT');
+    await connection.query('BEGIN');
+    const result = await work(connection);
+    const { command } = await connection.query('COMMIT');
     // Postgres answers the COMMIT of a failed transaction with a rollback and no error.
     if (command !== 'COMMIT')
       throw new Error('The transaction was rolled back: a statement in it had failed');
     return result;
   } catch (error) {
-    const translated = translateError(error);
-    // A statement that got no answer may still be running: its connection can't be used again, for a rollback neither.
-    broken = translated instanceof UnavailableError;
-    if (!broken) await client.query('ROLLBACK').catch(() => (broken = true));
-    throw translated;
-  } finally {
-    client.release(broken);
+    // For a rollback a broken connection can't be used either.
+    if (!connection.broken) await connection.query('ROLLBACK').catch(() => (connection.broken = true));
+    throw error;
   }
 }

@@ -2,15 +2,19 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { errorMessage, UnavailableError } from '../../errors.ts';
 import { WrongExpectedRevisionError } from '../../events/event-store.ts';
 import type { Logger } from '../../logger.ts';
-import { backoff, sleep } from '../../waiting.ts';
+import { backoff, sleep, within } from '../../waiting.ts';
 import { createConnection } from './connection.ts';
 import { isConnectionLoss, sqlState, translateError } from './errors.ts';
 import { sendBatch } from './event-store-batch.ts';
 import type { AppendResult, EncodedAppend } from './event-store-batch.ts';
 
 export interface Appender {
-  /** @throws WrongExpectedRevisionError, UnavailableError, or the driver's error when Postgres refuses the values */
-  append(append: EncodedAppend): Promise<{ readonly revision: number }>;
+  /**
+   * @param patience milliseconds after which the caller is answered in any case, and what was not sent by then is not sent any more;
+   * default: the appender's own, which bounds the tries alone
+   * @throws WrongExpectedRevisionError, UnavailableError, or the driver's error when Postgres refuses the values
+   */
+  append(append: EncodedAppend, patience?: number): Promise<{ readonly revision: number }>;
   /** Takes nothing more and waits for what was taken. */
   close(): Promise<void>;
 }
@@ -25,7 +29,7 @@ export interface AppenderOptions {
 }
 
 interface Waiting extends EncodedAppend {
-  /** On the clock of `performance.now()`: not tried again after it. */
+  /** On the clock of `performance.now()`: not sent after it. */
   readonly deadline: number;
   resolve(result: { readonly revision: number }): void;
   reject(error: unknown): void;
@@ -56,94 +60,103 @@ export function createAppender({ url, logger, committed, patience = PATIENCE }: 
     setup: `SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED;
       SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'`,
   });
-  const queue: Waiting[] = [];
+  const queue = new Set<Waiting>();
   let queuedBytes = 0;
   let draining: Promise<void> | null = null;
   let closed = false;
+
+  function enqueue(append: Waiting): void {
+    queue.add(append);
+    queuedBytes += append.size;
+    draining ??= drain();
+  }
+
+  /** @returns whether it was still waiting */
+  function dequeue(append: Waiting): boolean {
+    const waited = queue.delete(append);
+    if (waited) queuedBytes -= append.size;
+    return waited;
+  }
 
   async function drain(): Promise<void> {
     do {
       // Lets everyone who was just answered, or who asks in this same turn, join the batch.
       await nextTurn();
-      const batch = takeBatch();
-      if (batch.length > 0) await settle(batch);
-    } while (queue.length > 0);
+      await settle(takeBatch());
+    } while (queue.size > 0);
     draining = null;
   }
 
   function takeBatch(): Waiting[] {
     const batch: Waiting[] = [];
     let bytes = 0;
-    let taken = 0;
     for (const append of queue) {
       if (batch.length === BATCH.appends || (batch.length > 0 && bytes + append.size > BATCH.bytes)) break;
-      taken++;
-      queuedBytes -= append.size;
+      dequeue(append);
       if (append.deadline < performance.now()) {
-        append.reject(new UnavailableError('postgres', 'The event store did not get to this append in time'));
+        append.reject(notSent());
         continue;
       }
       batch.push(append);
       bytes += append.size;
     }
-    queue.splice(0, taken);
     return batch;
   }
 
+  /**
+   * The ids and expectations make it safe to send the same appends again when it is not known what became of them: each for as long
+   * as it has patience.
+   */
   async function settle(batch: readonly Waiting[]): Promise<void> {
-    let results: AppendResult[];
-    try {
-      results = await sendUntilAnswered(batch);
-    } catch (error) {
-      if (batch.length === 1 || !isFaultOfValues(error)) {
-        for (const append of batch) append.reject(translateError(error));
-        return;
-      }
-      // One member's values made Postgres refuse the statement: only that one shall fail.
-      for (const append of batch) await settle([append]);
-      return;
-    }
-    committed();
-    batch.forEach((append, i) => {
-      answer(append, results[i]);
-    });
-  }
-
-  /** The ids and expectations make it safe to send the same batch again when it is not known what became of it. */
-  async function sendUntilAnswered(batch: readonly Waiting[]): Promise<AppendResult[]> {
-    const deadline = Math.min(...batch.map((append) => append.deadline));
-    for (let failures = 1; ; failures++) {
+    let members = batch;
+    for (let failures = 1; members.length > 0; failures++) {
       try {
-        return await sendBatch(await connection.get(), batch);
+        const results = await sendBatch(await connection.get(), members);
+        committed();
+        members.forEach((append, i) => answer(append, results[i]));
+        return;
       } catch (error) {
-        if (!isWorthRetrying(error)) throw error;
+        if (!isWorthRetrying(error)) {
+          await settleRefused(members, error);
+          return;
+        }
         // 55P03 is the lock timeout: this connection is sound, the lock is held by someone else.
         if (sqlState(error) !== '55P03') connection.discard();
         const pause = backoff(failures, RETRY.first, RETRY.most);
         logger.warn(
-          { failures, appends: batch.length, reason: errorMessage(error) },
+          { failures, appends: members.length, reason: errorMessage(error) },
           'Append not answered; trying again',
         );
-        if (performance.now() + pause > deadline) throw unanswered(error);
-        await sleep(pause);
+        members = stillPatient(members, performance.now() + pause, error);
+        if (members.length > 0) await sleep(pause);
       }
     }
   }
 
+  /** One member's values may have made Postgres refuse the statement: then only that one shall fail. */
+  async function settleRefused(members: readonly Waiting[], error: unknown): Promise<void> {
+    if (members.length > 1 && isFaultOfValues(error)) for (const append of members) await settle([append]);
+    else for (const append of members) append.reject(translateError(error));
+  }
+
   return {
-    append(append) {
+    append(append, limit) {
       if (closed) return Promise.reject(new UnavailableError('postgres', 'The event store is closed'));
       // A single append above the limit of bytes may still pass, alone.
-      if (queue.length >= QUEUE.appends || (queue.length > 0 && queuedBytes + append.size > QUEUE.bytes)) {
+      if (queue.size >= QUEUE.appends || (queue.size > 0 && queuedBytes + append.size > QUEUE.bytes)) {
         return Promise.reject(
-          new UnavailableError('postgres', `The event store is overloaded: ${queue.length} appends wait`),
+          new UnavailableError('postgres', `The event store is overloaded: ${queue.size} appends wait`),
         );
       }
-      return new Promise((resolve, reject) => {
-        queue.push({ ...append, deadline: performance.now() + patience, resolve, reject });
-        queuedBytes += append.size;
-        draining ??= drain();
+      let withdraw!: () => boolean;
+      const answered = new Promise<{ revision: number }>((resolve, reject) => {
+        const deadline = performance.now() + (limit ?? patience);
+        const waiting: Waiting = { ...append, deadline, resolve, reject };
+        enqueue(waiting);
+        withdraw = () => dequeue(waiting);
       });
+      if (limit === undefined) return answered;
+      return within(answered, limit, () => (withdraw() ? notSent() : unanswered()));
     },
     async close() {
       closed = true;
@@ -173,10 +186,22 @@ function isWorthRetrying(error: unknown): boolean {
   return isConnectionLoss(error) || /^(55P03|40...|25006)$/.test(sqlState(error) ?? '');
 }
 
-function unanswered(cause: unknown): UnavailableError {
-  return new UnavailableError(
-    'postgres',
-    `The event store did not answer an append: ${errorMessage(cause)}`,
-    { cause },
-  );
+/** Tells those who have no patience left at `time`. @returns the others */
+function stillPatient(members: readonly Waiting[], time: number, error: unknown): Waiting[] {
+  return members.filter((append) => {
+    if (append.deadline >= time) return true;
+    append.reject(unanswered(error));
+    return false;
+  });
+}
+
+function notSent(): UnavailableError {
+  return new UnavailableError('postgres', 'The event store did not get to this append in time');
+}
+
+function unanswered(cause?: unknown): UnavailableError {
+  const reason = cause === undefined ? '' : `: ${errorMessage(cause)}`;
+  return new UnavailableError('postgres', `The event store did not answer an append in time${reason}`, {
+    cause,
+  });
 }

@@ -19,17 +19,28 @@ export interface PostgresEventStoreOptions {
   readonly patience?: number;
 }
 
+export interface PostgresEventStore extends EventStore {
+  /**
+   * The same store for those whom somebody waits for: an append takes no longer than `patience` milliseconds, and one that was not
+   * sent by then is not made. It ends with the store.
+   * @param options `database` is the same one under limits of its own, for reading
+   */
+  impatient(options: { readonly database: Database; readonly patience: number }): EventStore;
+}
+
 /** The event store in the schema `eventstore` of a migrated database. Opens no connection before it is used. */
-export function createPostgresEventStore(options: PostgresEventStoreOptions): EventStore {
+export function createPostgresEventStore(options: PostgresEventStoreOptions): PostgresEventStore {
   const { url, database, logger, owns = () => true, ...timing } = options;
   const listener = createListener({ url, logger });
   const appender = createAppender({ url, logger, committed: () => listener.appended(), ...timing });
   const closing = new AbortController();
   let closed: Promise<void> | null = null;
-  return {
-    async append(stream, events, { expected }) {
-      return appender.append(encodeAppend(stream, events, expected));
-    },
+  const append =
+    (patience?: number): EventStore['append'] =>
+    async (stream, events, { expected }) =>
+      appender.append(encodeAppend(stream, events, expected), patience);
+  const store: EventStore = {
+    append: append(),
     read: (stream, options = {}) => readStreamPage(database, stream, options),
     subscribe(options) {
       listener.listen();
@@ -44,5 +55,14 @@ export function createPostgresEventStore(options: PostgresEventStoreOptions): Ev
         await listener.close();
       })());
     },
+  };
+  return {
+    ...store,
+    impatient: (view) => ({
+      ...store,
+      append: append(view.patience),
+      read: (stream, page = {}) => readStreamPage(view.database, stream, page),
+      head: () => readHead(view.database),
+    }),
   };
 }

@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import { errorMessage } from '../../errors.ts';
 import type { Logger } from '../../logger.ts';
+import { within } from '../../waiting.ts';
 import { checkServer, isRefusal, refused } from './server-check.ts';
 
 /** How long commands wait, and for what; the names are ioredis's. */
@@ -16,7 +17,7 @@ export interface ConnectionLimits {
 
 /** The connections of this process to one Redis. They come back by themselves, however long it was away. */
 export interface RedisConnections {
-  /** For single commands: each is answered within two seconds or rejects, at once while Redis is away. */
+  /** For single commands: each is answered within two seconds or rejects, at once while Redis is away. See also {@link soon}. */
   readonly shared: Redis;
   /**
    * One more connection, closed with the others.
@@ -38,6 +39,8 @@ export interface RedisConnectOptions {
 
 /** Milliseconds until a command counts as lost, and its connection with it. */
 const ANSWER_MS = 2_000;
+/** Milliseconds that a request waits for what it can do without. */
+const REQUEST_WAIT_MS = 250;
 const CLOSE_MS = 3_000;
 const RETRY_MS = { first: 50, most: 2_000 };
 
@@ -115,6 +118,18 @@ function commonOptions(name: string, signal?: AbortSignal) {
     reconnectOnError: (error: Error) => error.message.startsWith('READONLY'),
     connectionName: `asyncly-${name}`,
   };
+}
+
+/** Redis has not answered as soon as a request needs it; it may yet. */
+export class LateAnswerError extends Error {
+  constructor() {
+    super(`No answer within ${REQUEST_WAIT_MS} ms`);
+  }
+}
+
+/** An answer of the shared connection, for a request that goes on without it. @throws LateAnswerError after a quarter of a second */
+export function soon<T>(answer: Promise<T>): Promise<T> {
+  return within(answer, REQUEST_WAIT_MS, () => new LateAnswerError());
 }
 
 /** Says once that Redis went away and once that it is back, not at every attempt in between. */

@@ -2,6 +2,7 @@ import type { JobCache } from '../../cache.ts';
 import { errorMessage } from '../../errors.ts';
 import type { Job } from '../../events/job.ts';
 import type { Logger } from '../../logger.ts';
+import { soon } from './connect.ts';
 import type { RedisConnections } from './connect.ts';
 
 export interface RedisJobCacheOptions {
@@ -58,7 +59,7 @@ if kept and tonumber(kept) < tonumber(ARGV[1]) then redis.call('HSET', KEYS[1], 
 return 1`;
 
 /**
- * The job cache in Redis, which all processes share. Nothing here rejects: while Redis is away there are no entries. A write of
+ * The job cache in Redis, which all processes share. Nothing here rejects or waits for long: while Redis is away there are no entries. A write of
  * ours that it missed leaves an older entry behind, and a Redis that was restarted from what it had saved may have forgotten
  * anyone's. So entries from before the present connection are never read, and for a while the cache is in doubt: a read by
  * another process, under way during the outage, may still bring an older state.
@@ -85,7 +86,7 @@ export function createRedisJobCache(options: RedisJobCacheOptions): JobCache {
   async function attempt<T>(use: (begunAt: number) => Promise<T>): Promise<T | null> {
     const connection = (begun ??= serverTime());
     try {
-      const answer = await use(await connection);
+      const answer = await soon(connection.then(use));
       return connection === begun ? answer : null;
     } catch (error) {
       lose(errorMessage(error));

@@ -4,11 +4,12 @@ import { RedisStore } from 'rate-limit-redis';
 import type { RedisReply } from 'rate-limit-redis';
 import { errorMessage } from '../../errors.ts';
 import type { Logger } from '../../logger.ts';
+import { LateAnswerError, soon } from './connect.ts';
 import type { RedisConnections } from './connect.ts';
 
 /**
  * Counts requests in Redis, for all processes together. While Redis is away each process counts for itself: nobody is turned
- * away for that, and nobody is let through without limit. Nothing here rejects.
+ * away for that, and nobody is let through without limit. Nothing here rejects or waits for long.
  * @param name of the limiter; each counts its own keys
  */
 export function createRedisRateLimitStore(options: {
@@ -38,9 +39,9 @@ export function createRedisRateLimitStore(options: {
     if (shared.status !== 'ready') return null;
     const current = (remote ??= connect());
     try {
-      return await use(await current);
+      return await soon(current.then(use));
     } catch (error) {
-      if (remote === current) remote = null;
+      if (remote === current && !(error instanceof LateAnswerError)) remote = null;
       logger.debug({ limiter: name, reason: errorMessage(error) }, 'Counting requests in this process alone');
       return null;
     }
