@@ -3,7 +3,7 @@ import prettier from 'eslint-config-prettier';
 import tseslint from 'typescript-eslint';
 
 export default tseslint.config(
-  { ignores: ['dist/', 'coverage/', '.asyncly/', 'examples/'] },
+  { ignores: ['dist/', 'coverage/', '.asyncly/', 'bench/.build/', 'examples/'] },
   js.configs.recommended,
   ...tseslint.configs.strictTypeChecked,
   {

@@ -1,0 +1,27 @@
+import type { Environment } from '../lib/environment.ts';
+import type { Process } from '../lib/processes.ts';
+
+/** A service with the job API, as it is measured. */
+export interface Subject {
+  readonly name: string;
+  /** Starts it without workers on a database of its own and an empty Redis. */
+  start(environment: Environment): Promise<Running>;
+}
+
+export interface Running {
+  /** Without `/api`. */
+  readonly base: string;
+  /** For SQL that looks at the outcome: both kinds of subject have a table `jobs` with a `status`. */
+  readonly databaseUrl: string;
+  /** A user's bearer token. */
+  createUser(): Promise<string>;
+  startWorker(concurrency: number): Promise<Process>;
+  /** All of its processes now. */
+  processes(): readonly Process[];
+  stop(): Promise<void>;
+}
+
+/** High enough never to be met; limiting goes on costing what it costs. */
+export const NO_LIMIT = '1000000';
+/** The type of the jobs: both have it done in no time. */
+export const JOB_TYPE = 'bench';
