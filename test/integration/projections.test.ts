@@ -82,6 +82,24 @@ describe('the read models', () => {
     await project([history]);
     expect(await readJobs(database)).toEqual(foldJobs(history));
   });
+
+  it('counts a takeover once that comes again together with what is new', async () => {
+    const { database, project } = await setup();
+    const history = [
+      events.created(),
+      events.started(1),
+      events.started(2, { supersedes: execution(1) }),
+      events.started(3, { supersedes: execution(2) }),
+    ].map((event, revision) => ({
+      ...stored(event),
+      stream: jobStream(JOB_ID),
+      revision,
+      position: BigInt(revision),
+    }));
+    await project([history.slice(0, 3)]);
+    await project([history.slice(2)]);
+    expect(await readJobs(database)).toEqual(foldJobs(history));
+  });
 });
 
 describe('the log of a job', () => {

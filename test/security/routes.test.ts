@@ -140,7 +140,7 @@ describe('a job of someone else', () => {
         expect([route, status]).toEqual([route, 200]);
         const text = JSON.stringify(body);
         for (const secret of [victim.id, ended, waiting, 'send-email'])
-          expect([route, text]).not.toContain(secret);
+          expect(text, route).not.toContain(secret);
         if (body.meta !== undefined) expect(body.meta).toMatchObject({ total: 0 });
       }
     }

@@ -1,0 +1,246 @@
+/** One guard taken away, and the tests that have to notice. */
+export interface Mutation {
+  /** What the product can no longer rely on. */
+  readonly guard: string;
+  readonly file: string;
+  /** Exact text, there once in the file. */
+  readonly find: string;
+  readonly replace: string;
+  readonly tests: TestRun;
+}
+
+/** Test files, and of their tests those whose name fits, all by default. */
+export interface TestRun {
+  readonly files: readonly string[];
+  readonly names?: string;
+}
+
+const decider = 'src/commands/job-decider.ts';
+const append = 'migrations/0001_event_store.sql';
+const unit: TestRun = { files: ['test/unit/job-decider.test.ts'] };
+const dispatcher: TestRun = { files: ['test/integration/dispatcher.test.ts'], names: 'the reconciler' };
+const contract = (names: string): TestRun => ({
+  files: ['test/contract/event-store/postgres.test.ts'],
+  names,
+});
+const queue: TestRun = {
+  files: ['test/contract/work-queue/bullmq-postgres.test.ts'],
+  names: 'added twice|a finished one was left of',
+};
+const egress: TestRun = { files: ['test/unit/egress-guard.test.ts'] };
+const routes: TestRun = { files: ['test/security/routes.test.ts'] };
+const seals: TestRun = { files: ['test/integration/audit-verify-store.test.ts'] };
+
+/** Where a mutant changes SQL, it keeps every parameter in use: else Postgres would refuse the statement, and any test would notice. */
+export const mutations: readonly Mutation[] = [
+  {
+    guard: 'fencing: a replaced execution reports in vain',
+    file: decider,
+    find: 'if (job.execution?.id !== executionId) throw new StaleExecutionError(executionId);',
+    replace: 'if (job.execution === null) throw new StaleExecutionError(executionId);',
+    tests: { files: [...unit.files, 'test/integration/runner.test.ts'], names: 'fencing|was replaced' },
+  },
+  {
+    guard: 'takeover: only of the execution that was proved dead',
+    file: decider,
+    find: 'if (job.execution.id !== supersedes) throw new JobAlreadyRunningError(job.execution.id);',
+    replace: '',
+    tests: unit,
+  },
+  {
+    guard: 'takeover: the proof is a dead heartbeat',
+    file: 'src/workers/heartbeat.ts',
+    find: "return rows[0]?.running === true ? 'running' : 'dead';",
+    replace: "return rows.length > 1 ? 'running' : 'dead';",
+    tests: { files: ['test/integration/runner.test.ts'], names: 'takeover' },
+  },
+  {
+    guard: 'queue entries: an old round or attempt starts nothing',
+    file: decider,
+    find: 'if (isTerminal(job.status) || round !== job.round || attempt !== job.attempt) {',
+    replace: 'if (isTerminal(job.status)) {',
+    tests: unit,
+  },
+  {
+    guard: 'due times: a job does not start early, whatever the queue says',
+    file: decider,
+    find: '} else if (job.dueAt !== null && Date.parse(job.dueAt) > Date.parse(now)) {',
+    replace: "} else if (job.dueAt === '') {",
+    tests: unit,
+  },
+  {
+    guard: 'reconciler: what the queue has lost is put back',
+    file: 'src/workers/reconciler.ts',
+    find: 'if (entries.length > 0) await queue.add(entries);',
+    replace: '',
+    tests: dispatcher,
+  },
+  {
+    guard: 'reconciler: the epoch tells of a queue that lost its data',
+    file: 'src/workers/reconciler.ts',
+    find: 'if (known === 0n || (found !== null && found >= known)) return false;',
+    replace: 'if (known >= 0n) return false;',
+    tests: dispatcher,
+  },
+  {
+    guard: 'reconciler: an epoch that is older counts as lost data too',
+    file: 'src/workers/reconciler.ts',
+    find: '(found !== null && found >= known)',
+    replace: 'found !== null',
+    tests: dispatcher,
+  },
+  {
+    guard: 'reconciler: a finished entry does not block its id',
+    file: 'src/infrastructure/bullmq/bullmq-queue.ts',
+    find: 'await queue.remove(id);',
+    replace: '',
+    tests: queue,
+  },
+  {
+    guard: 'dispatcher: the id of a queue entry follows from the work',
+    file: 'src/infrastructure/bullmq/bullmq-queue.ts',
+    find: 'opts: { ...entryOptions, delay, jobId: workId(entry) },',
+    replace: 'opts: { ...entryOptions, delay, jobId: `${workId(entry)}-${Math.random()}` },',
+    tests: queue,
+  },
+  {
+    guard: 'append lock: positions in the order of commits',
+    file: append,
+    find: 'PERFORM pg_advisory_xact_lock(7305228461);',
+    replace: '',
+    tests: { files: ['test/integration/append-lock.test.ts'] },
+  },
+  {
+    guard: 'expected revision: of two rivals one wins',
+    file: append,
+    find: 'IF before = last THEN',
+    replace: 'IF before IS NOT NULL THEN',
+    tests: contract('refuses|rivals'),
+  },
+  {
+    guard: 'idempotent append: the same ids again change nothing',
+    file: append,
+    find: 'oks[i] := NOT EXISTS (',
+    replace: 'oks[i] := false AND NOT EXISTS (',
+    tests: contract('same ids again|repetition'),
+  },
+  {
+    guard: 'idempotent append: without an expected revision as well',
+    file: append,
+    find: 'coalesce(repeated[i] - 1, last)',
+    replace: 'last',
+    tests: contract('with `any`'),
+  },
+  {
+    guard: 'checkpoint: moved only from where it was read',
+    file: 'src/subscriptions/checkpoints.ts',
+    find: 'WHERE name = $1 AND position = $2`,',
+    replace: 'WHERE name = $1 AND $2::bigint IS NOT NULL`,',
+    tests: { files: ['test/integration/consumer.test.ts'], names: 'one of two consumers' },
+  },
+  {
+    guard: 'lease: held by one',
+    file: 'src/subscriptions/lease.ts',
+    find: 'WHERE leases.holder = excluded.holder OR leases.expires_at < clock_timestamp()`,',
+    replace: '`,',
+    tests: { files: ['test/integration/leadership.test.ts'], names: 'one of three|another process' },
+  },
+  {
+    guard: 'read models: a row takes each event once',
+    file: 'src/projections/jobs.ts',
+    find: 'if (before !== null && recorded.revision <= before.revision) continue;',
+    replace: '',
+    tests: { files: ['test/integration/projections.test.ts'] },
+  },
+  {
+    guard: 'live: an event goes out when the read models have it',
+    file: 'src/http/live/checkpoint-gate.ts',
+    find: '(known.get(name)?.position ?? START) >= position ||',
+    replace: 'known.size >= 0 ||',
+    tests: { files: ['test/unit/checkpoint-gate.test.ts'] },
+  },
+  {
+    guard: 'Idempotency-Key: another request under the same key is refused',
+    file: 'src/commands/handle-command.ts',
+    find: "const isAnother = event.type === 'JobCreated' && event.data.requestHash !== requestHash;",
+    replace: "const isAnother = event.type === 'JobCreated' && requestHash === '';",
+    tests: { files: ['test/integration/idempotency.test.ts'], names: 'was used for another|two different' },
+  },
+  {
+    guard: 'webhooks: an attempt is recorded once',
+    file: 'src/commands/webhook-decider.ts',
+    find: 'if (attempt !== expected) throw new StaleAttemptError(attempt, expected);',
+    replace: '',
+    tests: { files: ['test/unit/webhook-decider.test.ts'] },
+  },
+  {
+    guard: 'webhooks: the signature is of the body',
+    file: 'src/workers/webhook-signature.ts',
+    find: ".update(body).digest('hex')",
+    replace: ".update(id).digest('hex')",
+    tests: { files: ['test/unit/webhook-delivery.test.ts'] },
+  },
+  {
+    guard: 'webhooks: and of the id and the time',
+    file: 'src/workers/webhook-signature.ts',
+    find: '`${id}.${timestamp}.${body}`',
+    replace: 'body',
+    tests: { files: ['test/unit/webhook-delivery.test.ts'] },
+  },
+  {
+    guard: 'outgoing requests: every address of a name is checked',
+    file: 'src/egress/guarded-connector.ts',
+    find: 'if (addresses.length === 0 || !addresses.every(isAllowed)) throw',
+    replace: 'if (addresses.length === 0) throw',
+    tests: egress,
+  },
+  {
+    guard: 'outgoing requests: and again where the connection led',
+    file: 'src/egress/guarded-connector.ts',
+    find: 'return allowPrivateNetworks || (remoteAddress !== undefined && isAllowed(unmapped(remoteAddress)));',
+    replace: "return allowPrivateNetworks || remoteAddress !== '';",
+    tests: egress,
+  },
+  {
+    guard: 'owners: a job is read by its own user',
+    file: 'src/queries/jobs.ts',
+    find: 'if (job?.userId !== userId) return null;',
+    replace: 'if (job === null) return null;',
+    tests: routes,
+  },
+  {
+    guard: 'owners: and changed by no other',
+    file: decider,
+    find: 'if (job.userId !== userId) throw new JobNotFoundError();',
+    replace: '',
+    tests: unit,
+  },
+  {
+    guard: 'owners: a list is of one user',
+    file: 'src/queries/jobs.ts',
+    find: 'const ofPage = `FROM jobs WHERE user_id = $1 AND',
+    replace: 'const ofPage = `FROM jobs WHERE $1::text IS NOT NULL AND',
+    tests: routes,
+  },
+  {
+    guard: 'logout: its refresh token is worth nothing any more',
+    file: 'src/identity/identity.ts',
+    find: 'if ((await store.refreshTokenOwner(sha256(refreshToken))) !== userId)',
+    replace: "if (userId === '')",
+    tests: { files: ['test/security/tokens.test.ts'], names: 'kinds of tokens' },
+  },
+  {
+    guard: 'tamper evidence: each event is compared with its hash',
+    file: 'src/audit/checked-walk.ts',
+    find: 'if (index < kept.length && !kept[index]?.equals(chained.leaf)) {',
+    replace: 'if (index < 0) {',
+    tests: seals,
+  },
+  {
+    guard: 'tamper evidence: and the chain with its seals',
+    file: 'src/audit/checked-walk.ts',
+    find: 'if (seal && !seal.chain.equals(after)) {',
+    replace: 'if (seal && after.length === 0) {',
+    tests: seals,
+  },
+];
