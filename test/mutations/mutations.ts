@@ -29,6 +29,7 @@ const queue: TestRun = {
 };
 const egress: TestRun = { files: ['test/unit/egress-guard.test.ts'] };
 const routes: TestRun = { files: ['test/security/routes.test.ts'] };
+const live: TestRun = { files: ['test/security/websocket.test.ts'], names: 'cursor' };
 const seals: TestRun = { files: ['test/integration/audit-verify-store.test.ts'] };
 
 /** Where a mutant changes SQL, it keeps every parameter in use: else Postgres would refuse the statement, and any test would notice. */
@@ -53,6 +54,20 @@ export const mutations: readonly Mutation[] = [
     find: "return rows[0]?.running === true ? 'running' : 'dead';",
     replace: "return rows.length > 1 ? 'running' : 'dead';",
     tests: { files: ['test/integration/runner.test.ts'], names: 'takeover' },
+  },
+  {
+    guard: 'heartbeat: a worker that lost its own stops its handlers',
+    file: 'src/workers/runner.ts',
+    find: 'stopAll(new StoppedError(HEARTBEAT_LOST));',
+    replace: '',
+    tests: { files: ['test/integration/runner.test.ts'], names: 'renew its heartbeat' },
+  },
+  {
+    guard: 'heartbeat: and starts none',
+    file: 'src/workers/runner.ts',
+    find: 'if (!this.#heartbeat.alive) return again(HEARTBEAT_LOST_MS);',
+    replace: '',
+    tests: { files: ['test/integration/runner.test.ts'], names: 'renew its heartbeat' },
   },
   {
     guard: 'queue entries: an old round or attempt starts nothing',
@@ -221,6 +236,55 @@ export const mutations: readonly Mutation[] = [
     find: 'const ofPage = `FROM jobs WHERE user_id = $1 AND',
     replace: 'const ofPage = `FROM jobs WHERE $1::text IS NOT NULL AND',
     tests: routes,
+  },
+  {
+    guard: 'owners: and so is its total',
+    file: 'src/queries/jobs.ts',
+    find: "'SELECT count(*) AS total FROM jobs WHERE user_id = $1 AND",
+    replace: "'SELECT count(*) AS total FROM jobs WHERE $1::text IS NOT NULL AND",
+    tests: routes,
+  },
+  {
+    guard: 'owners: the history of a job as well',
+    file: 'src/queries/job-history.ts',
+    find: 'if (owner !== userId) return null;',
+    replace: 'if (owner === null) return null;',
+    tests: routes,
+  },
+  {
+    guard: 'owners: an earlier state of a job as well',
+    file: 'src/queries/job-history.ts',
+    find: 'if (owner !== null && job.userId !== owner) return null;',
+    replace: '',
+    tests: routes,
+  },
+  {
+    guard: 'owners: figures are of one user',
+    file: 'src/queries/job-stats.ts',
+    find: "'user_id = $1 AND day BETWEEN",
+    replace: "'$1::text IS NOT NULL AND day BETWEEN",
+    tests: routes,
+  },
+  {
+    guard: 'owners: a webhook is sent again for its own user',
+    file: 'src/commands/webhook-commands.ts',
+    find: 'if (job?.userId !== userId) throw new JobNotFoundError();',
+    replace: 'if (job === null) throw new JobNotFoundError();',
+    tests: routes,
+  },
+  {
+    guard: 'owners: a resumed live client hears of its own jobs',
+    file: 'src/http/live/scan.ts',
+    find: 'if ((await owners.of(jobIdOf(event))) !== userId) continue;',
+    replace: '',
+    tests: live,
+  },
+  {
+    guard: 'live: an event is sent once, by id and by scope',
+    file: 'src/http/live/followed-jobs.ts',
+    find: 'if (sent.has(item.revision) || (item.revision <= last && !byScope)) return false;',
+    replace: 'if (item.revision <= last && !byScope) return false;',
+    tests: { files: ['test/unit/followed-jobs.test.ts'] },
   },
   {
     guard: 'logout: its refresh token is worth nothing any more',

@@ -57,6 +57,21 @@ test('a subscription by id keeps nothing from who follows everything', () => {
   expect(followed.sent('a')).toEqual(new Set([0, 1, 2, 3]));
 });
 
+test('what a subscription by id has sent already does not come again by scope', () => {
+  const followed = new FollowedJobs();
+  followed.followAll(10n);
+  const sent = followed.sent('a');
+  // Out of the job's own stream, ahead of the feed.
+  sent.add(1).add(2);
+  followed.follow('a', { from: 11n, last: 2, sent });
+  expect([at(12, 1), at(13, 2), at(14, 3), at(14, 3)].map((item) => followed.take(item, true))).toEqual([
+    false,
+    false,
+    true,
+    false,
+  ]);
+});
+
 test('a scan finds only what the client has not had', () => {
   const followed = following({ last: 1, from: 10 });
   followed.take(at(12, 2), true);
