@@ -1,43 +1,65 @@
 import { Command, InvalidArgumentError } from 'commander';
 import { startEnvironment } from './lib/environment.ts';
 import type { Environment } from './lib/environment.ts';
-import { print, write } from './lib/report.ts';
-import type { Result } from './lib/report.ts';
+import { describeRun, print, printSummary, write } from './lib/report.ts';
+import type { Failure, Outcome, Result } from './lib/report.ts';
 import type { Figures, Scale, Scenario } from './lib/scenario.ts';
 import { appendScenario } from './scenarios/append.ts';
 import { drainScenarios } from './scenarios/drain.ts';
 import { endToEndScenario } from './scenarios/end-to-end.ts';
-import { getScenario } from './scenarios/get.ts';
+import { fanOutScenario } from './scenarios/fan-out.ts';
+import { getScenarios } from './scenarios/get.ts';
+import { growthScenario } from './scenarios/growth.ts';
 import { latencyScenarios } from './scenarios/latency.ts';
 import { listScenario } from './scenarios/list.ts';
+import { memoryScenario } from './scenarios/memory.ts';
+import { queueSubmitScenario } from './scenarios/queue-submit.ts';
+import { rebuildScenario } from './scenarios/rebuild.ts';
 import { submitScenario } from './scenarios/submit.ts';
 
 const scenarios: readonly Scenario[] = [
   submitScenario,
+  queueSubmitScenario,
   ...drainScenarios,
   endToEndScenario,
   ...latencyScenarios,
-  getScenario,
+  ...getScenarios,
   listScenario,
+  fanOutScenario,
   appendScenario,
+  rebuildScenario,
+  memoryScenario,
+  growthScenario,
 ];
 
-/** Each round measures all, one after the other, so that what the machine does meanwhile hits them alike. */
+/**
+ * Each round measures all, one after the other, so that what the machine does meanwhile hits them alike. One that fails costs the
+ * others nothing.
+ */
 async function measure(
   scenario: Scenario,
   environment: Environment,
   rounds: number,
   scale: Scale,
+  interrupted: AbortSignal,
 ): Promise<Result> {
   const figures = new Map<string, Figures[]>();
+  const failures: Failure[] = [];
   for (let round = 1; round <= rounds; round++) {
     for (const measured of scenario.measured) {
       const { name } = measured;
       process.stderr.write(`${scenario.name}, round ${round} of ${rounds}: ${name}\n`);
-      figures.set(name, [...(figures.get(name) ?? []), await measured.measure(environment, scale)]);
+      try {
+        const taken = await measured.measure(environment, scale);
+        figures.set(name, [...(figures.get(name) ?? []), taken]);
+      } catch (error) {
+        interrupted.throwIfAborted();
+        process.stderr.write(`${error instanceof Error ? error.stack : String(error)}\n`);
+        failures.push({ name, round, message: error instanceof Error ? error.message : String(error) });
+      }
     }
   }
-  return { scenario, rounds: figures };
+  return { scenario, rounds: figures, failures };
 }
 
 function wholeNumber(text: string): number {
@@ -51,31 +73,50 @@ interface Options {
   readonly quick: boolean;
 }
 
+const names = scenarios.map(({ name }) => name);
 const { only, rounds, quick } = new Command('bench')
   .description('Measures the service beside its peers on the same Postgres and Redis.')
-  .option('--only <names...>', `of ${scenarios.map(({ name }) => name).join(', ')}`)
+  .option('--only <names...>', `of ${names.join(', ')}; "drain" is every drain-…`)
   .option('--rounds <n>', 'how often each is measured', wholeNumber, 3)
   .option('--quick', 'little of everything, to see that it works', false)
   .parse()
   .opts<Options>();
 
-const unknown = only?.filter((name) => !scenarios.some((scenario) => scenario.name === name)) ?? [];
+const isMeant = (name: string, asked: string): boolean => name === asked || name.startsWith(`${asked}-`);
+const unknown = only?.filter((asked) => !names.some((name) => isMeant(name, asked))) ?? [];
 if (unknown.length > 0) {
-  console.error(
-    `There is no ${unknown.join(', ')}. There are: ${scenarios.map(({ name }) => name).join(', ')}`,
-  );
+  console.error(`There is no ${unknown.join(', ')}. There are: ${names.join(', ')}`);
   process.exit(2);
 }
+const chosen = scenarios.filter(({ name }) => only?.some((asked) => isMeant(name, asked)) ?? true);
+
+const interruption = new AbortController();
 const environment = await startEnvironment();
-let met = true;
+for (const [signal, code] of [
+  ['SIGINT', 130],
+  ['SIGTERM', 143],
+] as const) {
+  // Processes that were started are killed when this one exits; Postgres and the files have to be asked for.
+  process.once(signal, () => {
+    interruption.abort(new Error('Interrupted'));
+    void environment.stop().finally(() => process.exit(code));
+  });
+}
+const outcomes: Outcome[] = [];
+let failed = false;
 try {
-  for (const scenario of scenarios) {
-    if (only && !only.includes(scenario.name)) continue;
-    const result = await measure(scenario, environment, rounds, { quick });
-    met = print(result) && met;
-    await write(result, quick);
+  const run = { quick, ...(await describeRun(environment)) };
+  for (const scenario of chosen) {
+    const result = await measure(scenario, environment, rounds, { quick }, interruption.signal);
+    const judged = print(result);
+    outcomes.push(...judged);
+    failed ||= result.failures.length > 0;
+    await write(result, judged, run);
   }
+} catch (error) {
+  if (!interruption.signal.aborted) throw error;
 } finally {
   await environment.stop();
 }
-process.exitCode = met ? 0 : 1;
+printSummary(outcomes);
+process.exitCode = !failed && outcomes.every(({ met }) => met) ? 0 : 1;

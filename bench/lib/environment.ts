@@ -1,22 +1,25 @@
-import { spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { once } from 'node:events';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
-import { Redis } from 'ioredis';
 import pg from 'pg';
 import { openEmbeddedPostgres } from '../../src/infrastructure/embedded/embedded-postgres.ts';
-import { freePort } from '../../src/infrastructure/embedded/ports.ts';
 import { createLogger } from '../../src/logger.ts';
+import { familySeconds, parentOf } from './proc.ts';
+import { startRedis } from './redis-server.ts';
 
 /** The one Postgres and the one Redis that every subject is measured on. */
 export interface Environment {
-  /** An empty database. */
-  createDatabase(): Promise<BenchDatabase>;
+  readonly versions: { readonly postgres: string; readonly redis: string };
+  /** An empty database, or a copy of one that nobody is connected to. */
+  createDatabase(original?: BenchDatabase): Promise<BenchDatabase>;
   /** Emptied at each call. */
   freshRedis(): Promise<string>;
+  /** An empty directory, gone with the environment. */
+  createDirectory(): Promise<string>;
+  /** CPU seconds that both have used up to now, all of their processes together. */
+  serverSeconds(): number;
+  /** Idempotent. */
   stop(): Promise<void>;
 }
 
@@ -25,92 +28,73 @@ export interface BenchDatabase {
   drop(): Promise<void>;
 }
 
-const REDIS_UP_MS = 10_000;
-
 /**
  * Starts both with their durability on: Postgres as it comes (fsync, synchronous_commit), Redis with an append-only file.
  * @throws Error redis-server is not on the PATH
  */
 export async function startEnvironment(): Promise<Environment> {
-  const dataDir = await mkdtemp(path.join(tmpdir(), 'asyncly-bench-'));
-  const postgres = await openEmbeddedPostgres({
-    dataDir,
-    roles: [],
-    logger: createLogger('warn', 'stderr'),
-    settings: { max_connections: '200' },
-  });
-  const redis = await startRedis(path.join(dataDir)).catch(async (error: unknown) => {
-    await postgres.stop();
-    throw error;
-  });
-  const admin = new pg.Pool({ connectionString: urlOf(postgres.url, 'postgres'), max: 1 });
-  return {
-    async createDatabase() {
-      const name = `bench_${randomUUID().replaceAll('-', '')}`;
-      await admin.query(`CREATE DATABASE ${name}`);
-      return {
-        url: urlOf(postgres.url, name),
-        async drop() {
-          await admin.query(`DROP DATABASE IF EXISTS ${name} WITH (FORCE)`);
-          // What one subject has left for later must not be paid by the next.
-          await admin.query('CHECKPOINT');
-        },
-      };
-    },
-    async freshRedis() {
-      await redis.client.flushall();
-      return redis.url;
-    },
-    async stop() {
-      await admin.end();
-      await redis.stop();
-      await postgres.stop();
-      await rm(dataDir, { recursive: true, force: true });
-    },
+  const directory = await mkdtemp(path.join(tmpdir(), 'asyncly-bench-'));
+  const releases: (() => Promise<unknown>)[] = [() => rm(directory, { recursive: true, force: true })];
+  const release = async (): Promise<void> => {
+    for (const each of [...releases].reverse()) await each();
   };
+  try {
+    const redis = await startRedis(directory);
+    releases.push(() => redis.stop());
+    const postgres = await openEmbeddedPostgres({
+      dataDir: path.join(directory, 'postgres'),
+      roles: [],
+      logger: createLogger('warn', 'stderr'),
+      settings: { max_connections: '200' },
+    });
+    releases.push(() => postgres.stop());
+    const admin = new pg.Pool({ connectionString: urlOf(postgres.url, 'postgres'), max: 1 });
+    admin.on('error', () => undefined);
+    releases.push(() => admin.end());
+    const { rows } = await admin.query<{ version: string; pid: number }>(
+      `SELECT current_setting('server_version') AS version, pg_backend_pid() AS pid`,
+    );
+    const { version, pid } = rows[0]!;
+    const postmaster = parentOf(pid);
+    let stopping: Promise<void> | null = null;
+    return {
+      versions: { postgres: version, redis: redis.version },
+      async createDatabase(original) {
+        const name = `bench_${randomUUID().replaceAll('-', '')}`;
+        const template =
+          original === undefined
+            ? ''
+            : `TEMPLATE ${new URL(original.url).pathname.slice(1)} STRATEGY file_copy`;
+        await admin.query(`CREATE DATABASE ${name} ${template}`);
+        return {
+          url: urlOf(postgres.url, name),
+          async drop() {
+            await admin.query(`DROP DATABASE IF EXISTS ${name} WITH (FORCE)`);
+            // What one subject has left for later must not be paid by the next.
+            await admin.query('CHECKPOINT');
+          },
+        };
+      },
+      async freshRedis() {
+        await redis.empty();
+        return redis.url;
+      },
+      async createDirectory() {
+        const created = path.join(directory, randomUUID());
+        await mkdir(created);
+        return created;
+      },
+      serverSeconds: () => familySeconds(postmaster) + familySeconds(redis.pid),
+      stop: () => (stopping ??= release()),
+    };
+  } catch (error) {
+    await release();
+    throw error;
+  }
 }
 
 function urlOf(base: string, database: string): string {
   const url = new URL(base);
   url.pathname = `/${database}`;
   return url.href;
-}
-
-async function startRedis(dir: string): Promise<{ url: string; client: Redis; stop(): Promise<void> }> {
-  const port = await freePort();
-  const args = { port, bind: '127.0.0.1', dir, save: '', appendonly: 'yes', appendfsync: 'everysec' };
-  const server = spawn(
-    'redis-server',
-    Object.entries(args).flatMap(([name, value]) => [`--${name}`, String(value)]),
-    {
-      stdio: 'ignore',
-    },
-  );
-  const killOnExit = (): void => void server.kill('SIGKILL');
-  process.once('exit', killOnExit);
-  const failed = once(server, 'error').then(([error]) => {
-    throw new Error(`redis-server cannot be started: ${(error as Error).message}`);
-  });
-  failed.catch(() => undefined);
-  const url = `redis://127.0.0.1:${port}`;
-  const client = new Redis(url, { retryStrategy: () => 50 });
-  client.on('error', () => undefined);
-  await Promise.race([
-    client.ping(),
-    failed,
-    delay(REDIS_UP_MS, undefined, { ref: false }).then(() => {
-      throw new Error('redis-server does not answer');
-    }),
-  ]);
-  return {
-    url,
-    client,
-    async stop() {
-      client.disconnect();
-      process.off('exit', killOnExit);
-      const ended = once(server, 'exit');
-      server.kill('SIGKILL');
-      await ended;
-    },
-  };
 }

@@ -13,7 +13,7 @@ export interface Scale {
   readonly quick: boolean;
 }
 
-/** What is promised of the medians. */
+/** What is promised of the medians. Without a bound it is only told. */
 export interface Target {
   readonly text: string;
   readonly value: (medians: Medians) => number;
@@ -32,3 +32,15 @@ export interface Scenario {
   readonly measured: readonly Measured[];
   readonly targets: readonly Target[];
 }
+
+/** How much more or less of a figure one has than the other. */
+export const ratio = (
+  one: string,
+  other: string,
+  figure = 'perSecond',
+  bounds: Pick<Target, 'atLeast' | 'atMost'> = {},
+): Target => ({
+  text: `${one} / ${other}${figure === 'perSecond' ? '' : `, ${figure}`}`,
+  value: (of) => of(one, figure) / of(other, figure),
+  ...bounds,
+});

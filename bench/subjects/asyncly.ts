@@ -1,83 +1,91 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
-import type { Environment } from '../lib/environment.ts';
+import type { BenchDatabase, Environment } from '../lib/environment.ts';
 import { answers, startProcess } from '../lib/processes.ts';
 import type { Process } from '../lib/processes.ts';
 import { freePort } from '../../src/infrastructure/embedded/ports.ts';
 import { NO_LIMIT } from './subject.ts';
-import type { Running, Subject } from './subject.ts';
+import type { Running, Subject, User } from './subject.ts';
 
 const MAIN = 'src/main.js';
 
-/** Events in Postgres, everything that passes in Redis; api, projector and dispatcher in one process, the worker in another. */
+/** As docker-compose.yml has it: events in Postgres, everything that passes in Redis, a process for each role. */
 export const asyncly: Subject = { name: 'asyncly', start: (environment) => startAsyncly(environment) };
 
-/** Everything in the one Postgres. */
+/** Everything in the one Postgres; all but the worker in one process. */
 export const asynclyEmbedded: Subject = {
   name: 'asyncly (no Redis)',
-  start: (environment) => startAsyncly(environment, { withRedis: false }),
+  start: (environment) =>
+    startAsyncly(environment, { withRedis: false, processes: ['api,projector,dispatcher'] }),
 };
 
 interface Variant {
   readonly withRedis?: boolean;
   /** Relative to the repository; default: the service itself. */
   readonly main?: string;
-  /** Default: all but the worker. */
-  readonly roles?: string;
+  /** Roles of each process; the api's comes last. Default: one each. */
+  readonly processes?: readonly string[];
   /** Path that is answered with 200 when it is up. */
   readonly isUp?: string;
+  /** Taken over; default: an empty one. */
+  readonly database?: BenchDatabase;
 }
 
 /** Starts the service, or something that is configured like it. */
-export async function startAsyncly(
-  environment: Environment,
-  { withRedis = true, main = MAIN, roles = 'api,projector,dispatcher', isUp = '/readyz' }: Variant = {},
-): Promise<Running> {
-  const database = await environment.createDatabase();
-  const redisUrl = await environment.freshRedis();
-  const dataDir = await mkdtemp(path.join(tmpdir(), 'asyncly-bench-data-'));
+export async function startAsyncly(environment: Environment, variant: Variant = {}): Promise<Running> {
+  const { withRedis = true, main = MAIN, isUp = '/readyz' } = variant;
+  const { processes: roles = ['projector', 'dispatcher', 'api'] } = variant;
+  const database = variant.database ?? (await environment.createDatabase());
   const settings = {
+    NODE_ENV: 'production',
     DATABASE_URL: database.url,
-    ...(withRedis && { REDIS_URL: redisUrl }),
-    DATA_DIR: dataDir,
+    ...(withRedis && { REDIS_URL: await environment.freshRedis() }),
+    DATA_DIR: await environment.createDirectory(),
     HOST: '127.0.0.1',
     PORT: String(await freePort()),
     HANDLER_TIME_SCALE: '0',
     RATE_LIMIT_JOBS_PER_MINUTE: NO_LIMIT,
     RATE_LIMIT_AUTH_PER_MINUTE: NO_LIMIT,
+    JWT_ACCESS_SECRET: 'access secret of the bench, 32 bytes and more',
+    JWT_REFRESH_SECRET: 'refresh secret of the bench, 32 bytes and more',
+    WEBHOOK_SECRET: 'webhook secret of the bench, 32 bytes and more',
     JWT_ACCESS_EXPIRES_IN: '1d',
     LOG_LEVEL: 'warn',
   };
   const base = `http://127.0.0.1:${settings.PORT}`;
   const processes: Process[] = [];
-  const start = async (
-    file: string,
-    more: Record<string, string>,
-    up?: () => Promise<boolean>,
-  ): Promise<Process> => {
-    const started = await startProcess(file, { ...settings, ...more }, up);
+  const start = async (file: string, more: { ROLES: string; WORKER_CONCURRENCY?: string }): Promise<void> => {
+    const hasApi = more.ROLES.includes('api');
+    const started = await startProcess({
+      name: more.ROLES,
+      file,
+      environment: { ...settings, ...more },
+      ...(hasApi && { isUp: answers(`${base}${isUp}`) }),
+    });
     processes.push(started);
-    return started;
   };
-  await start(main, { ROLES: roles }, answers(`${base}${isUp}`));
+  async function stop(): Promise<void> {
+    for (const each of [...processes].reverse()) await each.stop();
+    await database.drop();
+  }
+  try {
+    // The api is ready when the projector has begun.
+    for (const each of roles) await start(main, { ROLES: each });
+  } catch (error) {
+    await stop();
+    throw error;
+  }
   let users = 0;
   return {
     base,
     databaseUrl: database.url,
-    async createUser() {
+    async createUser(): Promise<User> {
       const credentials = { email: `user-${++users}@example.com`, password: 'a password of the bench' };
-      await post(`${base}/api/auth/register`, credentials);
+      const registered = await post(`${base}/api/auth/register`, credentials);
       const { data } = await post(`${base}/api/auth/login`, credentials);
-      return String(data['accessToken']);
+      return { id: String(registered.data['id']), token: String(data['accessToken']) };
     },
     startWorker: (concurrency) => start(MAIN, { ROLES: 'worker', WORKER_CONCURRENCY: String(concurrency) }),
     processes: () => processes,
-    async stop() {
-      for (const each of [...processes].reverse()) await each.stop();
-      await database.drop();
-      await rm(dataDir, { recursive: true, force: true });
-    },
+    stop,
   };
 }
 

@@ -5,11 +5,12 @@ import type { Subject } from './subject.ts';
 export const appendsNothing: Subject = {
   name: 'appends nothing',
   start: (environment) =>
-    startAsyncly(environment, { main: 'bench/peers/nothing-api.js', roles: 'api', isUp: '/healthz' }),
+    startAsyncly(environment, { main: 'bench/peers/nothing-api.js', processes: ['api'], isUp: '/healthz' }),
 };
 
 /** An endpoint behind the same authentication that reads nothing. */
 export const answersConstantly: Subject = {
   name: 'answers constantly',
-  start: (environment) => startAsyncly(environment, { main: 'bench/peers/constant-api.js', roles: 'api' }),
+  start: (environment) =>
+    startAsyncly(environment, { main: 'bench/peers/constant-api.js', processes: ['api'] }),
 };

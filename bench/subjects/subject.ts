@@ -8,14 +8,19 @@ export interface Subject {
   start(environment: Environment): Promise<Running>;
 }
 
+export interface User {
+  readonly id: string;
+  /** For `Authorization: Bearer` and the WebSocket's `?token=`. */
+  readonly token: string;
+}
+
 export interface Running {
   /** Without `/api`. */
   readonly base: string;
-  /** For SQL that looks at the outcome: both kinds of subject have a table `jobs` with a `status`. */
+  /** For SQL that looks at the outcome: both kinds of subject have a table `jobs` with `id`, `user_id` and `status`. */
   readonly databaseUrl: string;
-  /** A user's bearer token. */
-  createUser(): Promise<string>;
-  startWorker(concurrency: number): Promise<Process>;
+  createUser(): Promise<User>;
+  startWorker(concurrency: number): Promise<void>;
   /** All of its processes now. */
   processes(): readonly Process[];
   stop(): Promise<void>;
