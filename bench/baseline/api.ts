@@ -53,6 +53,8 @@ const limiter = rateLimit({
 });
 
 const app = express();
+app.disable('x-powered-by');
+app.disable('etag');
 app.use(helmet());
 app.use(express.json({ limit: '512kb' }));
 app.get('/healthz', (_req, res) => res.json({ status: 'ok' }));
@@ -69,11 +71,24 @@ app.post('/api/jobs', limiter, async (req, res) => {
     return;
   }
   const { type, payload, webhookUrl } = parsed.data;
-  const { rows } = await pool.query<JobRow>(
-    `INSERT INTO jobs (id, user_id, type, payload, webhook_url, status) VALUES ($1, $2, $3, $4, $5, 'PENDING') RETURNING *`,
-    [randomUUID(), userOf(res), type, JSON.stringify(payload), webhookUrl ?? null],
-  );
-  const job = rows[0]!;
+  const id = randomUUID();
+  const { rows } = await pool.query<Pick<JobRow, 'created_at' | 'updated_at'>>({
+    name: 'create',
+    text: `INSERT INTO jobs (id, user_id, type, payload, webhook_url, status) VALUES ($1, $2, $3, $4, $5, 'PENDING')
+           RETURNING created_at, updated_at`,
+    values: [id, userOf(res), type, JSON.stringify(payload), webhookUrl ?? null],
+  });
+  const job = {
+    id,
+    user_id: userOf(res),
+    type,
+    payload,
+    webhook_url: webhookUrl ?? null,
+    status: 'PENDING',
+    result: null,
+    error: null,
+    ...rows[0]!,
+  };
   await queue.add(
     type,
     { jobId: job.id },
@@ -89,16 +104,20 @@ app.post('/api/jobs', limiter, async (req, res) => {
 
 app.get('/api/jobs', async (req, res) => {
   const { page, limit, status } = listQuery.parse(req.query);
+  const ofStatus = status === undefined ? '' : 'AND status = $2';
+  const filter = [userOf(res), ...(status === undefined ? [] : [status])];
   const [listed, counted] = await Promise.all([
-    pool.query<JobRow>(
-      `SELECT * FROM jobs WHERE user_id = $1 AND ($2::text IS NULL OR status = $2)
-       ORDER BY created_at DESC LIMIT $3 OFFSET $4`,
-      [userOf(res), status ?? null, limit, (page - 1) * limit],
-    ),
-    pool.query<{ total: number }>(
-      'SELECT count(*)::int AS total FROM jobs WHERE user_id = $1 AND ($2::text IS NULL OR status = $2)',
-      [userOf(res), status ?? null],
-    ),
+    pool.query<JobRow>({
+      name: `list${ofStatus}`,
+      text: `SELECT * FROM jobs WHERE user_id = $1 ${ofStatus}
+             ORDER BY created_at DESC LIMIT $${filter.length + 1} OFFSET $${filter.length + 2}`,
+      values: [...filter, limit, (page - 1) * limit],
+    }),
+    pool.query<{ total: number }>({
+      name: `count${ofStatus}`,
+      text: `SELECT count(*)::int AS total FROM jobs WHERE user_id = $1 ${ofStatus}`,
+      values: filter,
+    }),
   ]);
   const total = counted.rows[0]?.total ?? 0;
   const totalPages = Math.ceil(total / limit);
@@ -111,25 +130,25 @@ app.get('/api/jobs', async (req, res) => {
 });
 
 app.get('/api/jobs/:id', async (req, res) => {
-  const { id } = req.params;
-  const cached = await redis.get(cacheKey(id));
-  const data = cached === null ? null : (JSON.parse(cached) as ReturnType<typeof viewOf>);
-  const job = data ?? (await load(id));
-  if (job?.userId !== userOf(res)) {
-    res.status(404).json({ success: false, message: 'Job not found' });
-    return;
-  }
-  res.json({ success: true, message: 'Job retrieved successfully', data: job });
+  const key = cacheKey(userOf(res), req.params.id);
+  // Kept as it is sent.
+  const body = (await redis.get(key)) ?? (await load(key, req.params.id, userOf(res)));
+  if (body === null) res.status(404).json({ success: false, message: 'Job not found' });
+  else res.type('json').send(body);
 });
 
-async function load(id: string): Promise<ReturnType<typeof viewOf> | null> {
-  const { rows } = await pool.query<JobRow>('SELECT * FROM jobs WHERE id = $1', [id]);
+async function load(key: string, id: string, userId: string): Promise<string | null> {
+  const { rows } = await pool.query<JobRow>({
+    name: 'get',
+    text: 'SELECT * FROM jobs WHERE id = $1 AND user_id = $2',
+    values: [id, userId],
+  });
   const [row] = rows;
   if (!row) return null;
-  const job = viewOf(row);
-  const ttl = ['DONE', 'FAILED', 'CANCELLED'].includes(job.status) ? TTL.ended : TTL.running;
-  await redis.set(cacheKey(id), JSON.stringify(job), 'EX', ttl);
-  return job;
+  const body = JSON.stringify({ success: true, message: 'Job retrieved successfully', data: viewOf(row) });
+  const ttl = ['DONE', 'FAILED', 'CANCELLED'].includes(row.status) ? TTL.ended : TTL.running;
+  await redis.set(key, body, 'EX', ttl);
+  return body;
 }
 
 const server = createServer(app);

@@ -10,7 +10,6 @@ const request = z.union([
   z.object({ type: z.literal('subscribe'), jobId: z.string() }),
   z.object({ type: z.literal('subscribe'), scope: z.literal('all') }),
 ]);
-const update = z.object({ jobId: z.string(), userId: z.string() });
 
 /** Hands what workers publish to the sockets that asked for the job, or for all jobs of their user. */
 export function startLive(server: Server, pool: pg.Pool): void {
@@ -22,7 +21,10 @@ export function startLive(server: Server, pool: pg.Pool): void {
     let followers = byTopic.get(topic);
     if (!followers) byTopic.set(topic, (followers = new Set()));
     followers.add(socket);
-    socket.once('close', () => followers.delete(socket));
+    socket.once('close', () => {
+      followers.delete(socket);
+      if (followers.size === 0) byTopic.delete(topic);
+    });
   }
 
   sockets.on('connection', (socket, { url }) => {
@@ -55,8 +57,11 @@ export function startLive(server: Server, pool: pg.Pool): void {
 
   void subscriber.subscribe(UPDATES);
   subscriber.on('message', (_channel, text: string) => {
-    const { jobId, userId } = update.parse(JSON.parse(text));
+    const { jobId, userId } = JSON.parse(text) as { jobId: string; userId: string };
+    // Encoded once, however many it is sent to.
+    const bytes = Buffer.from(text);
     for (const topic of [jobId, userId])
-      for (const socket of byTopic.get(topic) ?? []) if (socket.readyState === socket.OPEN) socket.send(text);
+      for (const socket of byTopic.get(topic) ?? [])
+        if (socket.readyState === socket.OPEN) socket.send(bytes, { binary: false });
   });
 }

@@ -23,10 +23,15 @@ export const UPDATES = 'job-updates';
 /** A KeyObject: with a string, jsonwebtoken makes one for every request. */
 export const accessKey: KeyObject = createSecretKey(settings.JWT_ACCESS_SECRET, 'utf8');
 
-export const createPool = (): pg.Pool => new pg.Pool({ connectionString: settings.DATABASE_URL, max: 10 });
-export const createRedis = (): Redis => new Redis(settings.REDIS_URL, { maxRetriesPerRequest: null });
+/** Statements of one connection are sent without waiting for the answers to those before. */
+export const createPool = (): pg.Pool =>
+  new pg.Pool({ connectionString: settings.DATABASE_URL, max: 10, pipeline: true });
+/** Commands of one turn are sent together. */
+export const createRedis = (): Redis =>
+  new Redis(settings.REDIS_URL, { maxRetriesPerRequest: null, enableAutoPipelining: true });
 
-export const cacheKey = (jobId: string): string => `job:${jobId}`;
+/** With the user in it, a hit needs no look at whose job it is. */
+export const cacheKey = (userId: string, jobId: string): string => `job:${userId}:${jobId}`;
 
 export interface JobRow {
   readonly id: string;

@@ -1,4 +1,5 @@
 import { Worker } from 'bullmq';
+import type pg from 'pg';
 import { cacheKey, createPool, createRedis, QUEUE, settings, UPDATES } from './settings.ts';
 
 const pool = createPool();
@@ -9,12 +10,57 @@ interface Started {
   readonly type: string;
 }
 
-const log = (jobId: string, message: string) =>
-  pool.query('INSERT INTO job_logs (job_id, message) VALUES ($1, $2)', [jobId, message]);
+const log = (client: pg.PoolClient, jobId: string, message: string) =>
+  client.query({
+    name: 'log',
+    text: 'INSERT INTO job_logs (job_id, message) VALUES ($1, $2)',
+    values: [jobId, message],
+  });
+
+async function start(jobId: string): Promise<Started | undefined> {
+  const client = await pool.connect();
+  try {
+    const { rows } = await client.query<Started>({
+      name: 'start',
+      text: `UPDATE jobs SET status = 'PROCESSING', updated_at = now()
+             WHERE id = $1 AND status <> 'CANCELLED' RETURNING user_id, type`,
+      values: [jobId],
+    });
+    const [started] = rows;
+    if (!started) return undefined;
+    const { user_id: userId, type } = started;
+    await Promise.all([
+      log(client, jobId, `Job started: type=${type}`),
+      log(client, jobId, 'Status updated to PROCESSING'),
+      log(client, jobId, `Processing job type: ${type}`),
+      tell(jobId, userId, 'job:processing', { status: 'PROCESSING' }),
+    ]);
+    return started;
+  } finally {
+    client.release();
+  }
+}
+
+async function finish(jobId: string, { user_id: userId }: Started, result: object): Promise<void> {
+  const client = await pool.connect();
+  try {
+    const done = client.query({
+      name: 'finish',
+      text: `UPDATE jobs SET status = 'DONE', result = $2, updated_at = now() WHERE id = $1`,
+      values: [jobId, JSON.stringify(result)],
+    });
+    await Promise.all([
+      log(client, jobId, 'Job completed successfully'),
+      done.then(() => tell(jobId, userId, 'job:done', { status: 'DONE', result })),
+    ]);
+  } finally {
+    client.release();
+  }
+}
 
 async function tell(jobId: string, userId: string, type: string, more: object): Promise<void> {
   await Promise.all([
-    redis.del(cacheKey(jobId)),
+    redis.del(cacheKey(userId, jobId)),
     redis.publish(UPDATES, JSON.stringify({ type, jobId, userId, ...more })),
   ]);
 }
@@ -22,24 +68,11 @@ async function tell(jobId: string, userId: string, type: string, more: object): 
 const worker = new Worker<{ jobId: string }>(
   QUEUE,
   async ({ data: { jobId } }) => {
-    const { rows } = await pool.query<Started>(
-      `UPDATE jobs SET status = 'PROCESSING', updated_at = now() WHERE id = $1 AND status <> 'CANCELLED' RETURNING user_id, type`,
-      [jobId],
-    );
-    const [started] = rows;
+    const started = await start(jobId);
     if (!started) return;
-    const { user_id: userId, type } = started;
-    await log(jobId, `Job started: type=${type}`);
-    await log(jobId, 'Status updated to PROCESSING');
-    await tell(jobId, userId, 'job:processing', { status: 'PROCESSING' });
-    await log(jobId, `Processing job type: ${type}`);
+    // The handler, which does nothing. No connection is held while it runs.
     const result = { processed: true, timestamp: new Date().toISOString() };
-    await pool.query(`UPDATE jobs SET status = 'DONE', result = $2, updated_at = now() WHERE id = $1`, [
-      jobId,
-      JSON.stringify(result),
-    ]);
-    await log(jobId, 'Job completed successfully');
-    await tell(jobId, userId, 'job:done', { status: 'DONE', result });
+    await finish(jobId, started, result);
   },
   { connection: createRedis(), concurrency: settings.WORKER_CONCURRENCY },
 );
