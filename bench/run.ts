@@ -69,14 +69,16 @@ function wholeNumber(text: string): number {
 
 interface Options {
   readonly only?: readonly string[];
+  readonly subjects?: readonly string[];
   readonly rounds: number;
   readonly quick: boolean;
 }
 
 const names = scenarios.map(({ name }) => name);
-const { only, rounds, quick } = new Command('bench')
+const { only, subjects, rounds, quick } = new Command('bench')
   .description('Measures the service beside its peers on the same Postgres and Redis.')
   .option('--only <names...>', `of ${names.join(', ')}; "drain" is every drain-…`)
+  .option('--subjects <names...>', 'only these rows of the tables, e.g. asyncly baseline; for profiles')
   .option('--rounds <n>', 'how often each is measured', wholeNumber, 3)
   .option('--quick', 'little of everything, to see that it works', false)
   .parse()
@@ -88,7 +90,12 @@ if (unknown.length > 0) {
   console.error(`There is no ${unknown.join(', ')}. There are: ${names.join(', ')}`);
   process.exit(2);
 }
-const chosen = scenarios.filter(({ name }) => only?.some((asked) => isMeant(name, asked)) ?? true);
+const chosen = scenarios
+  .filter(({ name }) => only?.some((asked) => isMeant(name, asked)) ?? true)
+  .map((scenario) => ({
+    ...scenario,
+    measured: scenario.measured.filter(({ name }) => subjects?.includes(name) ?? true),
+  }));
 
 const interruption = new AbortController();
 const environment = await startEnvironment();

@@ -26,9 +26,9 @@ export const accessKey: KeyObject = createSecretKey(settings.JWT_ACCESS_SECRET, 
 /** Statements of one connection are sent without waiting for the answers to those before. */
 export const createPool = (): pg.Pool =>
   new pg.Pool({ connectionString: settings.DATABASE_URL, max: 10, pipeline: true });
-/** Commands of one turn are sent together. */
-export const createRedis = (): Redis =>
-  new Redis(settings.REDIS_URL, { maxRetriesPerRequest: null, enableAutoPipelining: true });
+/** @param pipelined sends the commands of one turn together: good where many requests share a connection */
+export const createRedis = ({ pipelined = true } = {}): Redis =>
+  new Redis(settings.REDIS_URL, { maxRetriesPerRequest: null, enableAutoPipelining: pipelined });
 
 /** With the user in it, a hit needs no look at whose job it is. */
 export const cacheKey = (userId: string, jobId: string): string => `job:${userId}:${jobId}`;

@@ -74,6 +74,6 @@ const worker = new Worker<{ jobId: string }>(
     const result = { processed: true, timestamp: new Date().toISOString() };
     await finish(jobId, started, result);
   },
-  { connection: createRedis(), concurrency: settings.WORKER_CONCURRENCY },
+  { connection: createRedis({ pipelined: false }), concurrency: settings.WORKER_CONCURRENCY },
 );
 worker.on('error', (error) => console.error(error.message));
