@@ -42,6 +42,8 @@ export interface HttpAppOptions extends Omit<RouteOptions, 'requireUser' | 'json
   readonly maxUnreadBytes?: number;
   /** Requests that are worked on at a time, probes apart; default 5,000. */
   readonly maxRequests?: number;
+  /** Bytes of bodies of all of them; default 64 MiB. */
+  readonly maxBodyBytes?: number;
 }
 
 const MAX_REQUESTS = 5_000;
@@ -55,6 +57,7 @@ export function createHttpApp({
   rateLimits,
   maxUnreadBytes,
   maxRequests = MAX_REQUESTS,
+  maxBodyBytes,
   ...routeOptions
 }: HttpAppOptions): Express {
   const app = express();
@@ -70,7 +73,7 @@ export function createHttpApp({
   // Before admission: an overloaded process is alive, and says so.
   app.use(healthRoutes(readiness));
   app.use(admission(maxRequests));
-  const json = jsonBody();
+  const json = jsonBody(maxBodyBytes);
   const limits = createRateLimits(rateLimits);
   app.use('/api/auth', authRoutes({ identity, json, limits }));
   const shared = { ...routeOptions, requireUser: requireUser(identity), json, limits };

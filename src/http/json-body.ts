@@ -3,6 +3,7 @@ import type { IncomingHttpHeaders } from 'node:http';
 import express from 'express';
 import type { RequestHandler } from 'express';
 import { AppError } from '../errors.ts';
+import { withinBudget } from './body-budget.ts';
 
 /** Bytes of a request's body. */
 export const MAX_BODY_BYTES = 524_288;
@@ -25,9 +26,10 @@ class InvalidUtf8Error extends AppError {
 /**
  * Reads a JSON body into `req.body`; a request without a body leaves it undefined. What is sent compressed is refused unread: half a
  * megabyte needs no compression, and a small one may hide gigabytes.
+ * @param most bytes of all bodies together, see {@link withinBudget}
  */
-export function jsonBody(): RequestHandler {
-  const parse: RequestHandler = express.json({
+export function jsonBody(most?: number): RequestHandler {
+  const json: RequestHandler = express.json({
     limit: MAX_BODY_BYTES,
     inflate: false,
     verify: (_req, _res, body, charset) => {
@@ -37,6 +39,7 @@ export function jsonBody(): RequestHandler {
       if (!isUtf8(body)) throw new InvalidUtf8Error();
     },
   });
+  const parse = withinBudget(json, MAX_BODY_BYTES, most);
   return (req, res, next) => {
     if (hasBody(req.headers) && !req.is('application/json')) throw new UnsupportedMediaTypeError();
     parse(req, res, next);

@@ -183,6 +183,28 @@ test('a client that does not read is cut off, and the others are not held up', a
   expect((await sleeper.closed).code).toBe(1006);
 }, 120_000);
 
+test('clients that are each a little behind are cut off as well, when all of them together are too much', async () => {
+  const live = await startLive({ limits: { unreadBytes: 600_000 } });
+  const user = await live.newUser();
+  const clients = await Promise.all(Array.from({ length: 4 }, () => live.connect(user.token)));
+  for (const client of clients) {
+    client.send({ type: 'subscribe', scope: 'all' });
+    await client.message('subscribed');
+  }
+  const [reader, ...sleepers] = clients;
+  for (const sleeper of sleepers) sleeper.pause();
+  const result = { text: 'x'.repeat(250_000) };
+  const line = await eventually(async () => {
+    const jobs = await Promise.all(Array.from({ length: 10 }, () => live.newJob(user.id)));
+    await Promise.all(jobs.map((job) => job.append(events.started(1), events.completed(1, { result }))));
+    for (const job of jobs) await reader!.message('job:done', job.id, 60_000);
+    return live.logLines.find((text) => text.includes('does not read'));
+  }, 90_000);
+  expect((JSON.parse(line) as { buffered: number }).buffered).toBeLessThan(1_048_576);
+  expect(reader!.isClosed).toBe(false);
+  for (const sleeper of sleepers) sleeper.resume();
+}, 120_000);
+
 test('a token closes its sockets when it expires', async () => {
   const live = await startLive({ accessExpiresIn: '5s' });
   const { accessToken, apiKey } = await live.login();

@@ -29,6 +29,7 @@ const queue: TestRun = {
 };
 const egress: TestRun = { files: ['test/unit/egress-guard.test.ts'] };
 const routes: TestRun = { files: ['test/security/routes.test.ts'] };
+const overload: TestRun = { files: ['test/integration/http-overload.test.ts'] };
 const live: TestRun = { files: ['test/security/websocket.test.ts'], names: 'cursor' };
 const seals: TestRun = { files: ['test/integration/audit-verify-store.test.ts'] };
 
@@ -306,5 +307,33 @@ export const mutations: readonly Mutation[] = [
     find: 'if (seal && !seal.chain.equals(after)) {',
     replace: 'if (seal && after.length === 0) {',
     tests: seals,
+  },
+  {
+    guard: 'overload: so many requests at a time',
+    file: 'src/http/admission.ts',
+    find: 'if (underWay >= most) throw',
+    replace: 'if (most < 0) throw',
+    tests: overload,
+  },
+  {
+    guard: 'overload: bodies that fit into memory',
+    file: 'src/http/body-budget.ts',
+    find: 'while (bytes + wanted.bytes > most) {',
+    replace: 'while (bytes + wanted.bytes < 0) {',
+    tests: overload,
+  },
+  {
+    guard: 'overload: a client that does not read is cut off',
+    file: 'src/http/live/live-socket.ts',
+    find: 'if (ws.bufferedAmount > MAX_BUFFERED) reader.cutOff();',
+    replace: 'if (ws.bufferedAmount < 0) reader.cutOff();',
+    tests: { files: ['test/integration/live-server.test.ts'], names: 'does not read is cut off' },
+  },
+  {
+    guard: 'overload: what waits for all clients fits into memory',
+    file: 'src/http/live/unread-messages.ts',
+    find: 'if (total <= most) return;\n    waiting.sort',
+    replace: 'if (total >= 0) return;\n    waiting.sort',
+    tests: { files: ['test/unit/unread-messages.test.ts'] },
   },
 ];

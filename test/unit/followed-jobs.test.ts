@@ -72,6 +72,17 @@ test('what a subscription by id has sent already does not come again by scope', 
   ]);
 });
 
+test('of jobs followed by scope the last 2,000 are remembered', () => {
+  const followed = new FollowedJobs();
+  followed.followAll(0n);
+  for (let n = 1; n <= 2_000; n++) followed.take(at(n, 5, 'job', `job ${n}`), true);
+  followed.take(at(2_001, 6, 'job', 'job 1'), true);
+  followed.take(at(2_002, 5, 'job', 'job 2001'), true);
+  expect(followed.sent('job 1')).toEqual(new Set([5, 6]));
+  expect(followed.sent('job 3')).toEqual(new Set([5]));
+  expect(followed.sent('job 2')).toEqual(new Set());
+});
+
 test('a scan finds only what the client has not had', () => {
   const followed = following({ last: 1, from: 10 });
   followed.take(at(12, 2), true);

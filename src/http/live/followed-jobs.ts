@@ -1,4 +1,3 @@
-import { LRUCache } from 'lru-cache';
 import type { Position } from '../../events/event-store.ts';
 import type { LiveItem } from './live-feed.ts';
 
@@ -22,7 +21,8 @@ export class FollowedJobs {
   readonly #jobs = new Map<string, JobSubscription>();
   /** Set while the client follows all its jobs: events up to here are not wanted. */
   #allAfter: Position | null = null;
-  readonly #sentByScope = new LRUCache<string, Set<number>>({ max: REMEMBERED_JOBS });
+  /** The one used longest ago first. A cache of a fixed size would cost an idle client 40 KB. */
+  readonly #sentByScope = new Map<string, Set<number>>();
 
   /** Jobs followed by id. */
   get size(): number {
@@ -39,11 +39,20 @@ export class FollowedJobs {
 
   /** The revisions that the client has of a job, as far as they are remembered; to be added to by whoever sends more. */
   sent(jobId: string): Set<number> {
-    const known = this.#jobs.get(jobId)?.sent ?? this.#sentByScope.get(jobId);
-    if (known) return known;
-    const sent = new Set<number>();
-    if (this.#allAfter !== null) this.#sentByScope.set(jobId, sent);
+    const followed = this.#jobs.get(jobId)?.sent;
+    if (followed) return followed;
+    const sent = this.#sentByScope.get(jobId) ?? new Set<number>();
+    this.#remember(jobId, sent);
     return sent;
+  }
+
+  #remember(jobId: string, sent: Set<number>): void {
+    if (this.#allAfter === null) return;
+    this.#sentByScope.delete(jobId);
+    this.#sentByScope.set(jobId, sent);
+    if (this.#sentByScope.size <= REMEMBERED_JOBS) return;
+    const [oldest] = this.#sentByScope.keys();
+    if (oldest !== undefined) this.#sentByScope.delete(oldest);
   }
 
   /**
@@ -58,7 +67,7 @@ export class FollowedJobs {
   leave(jobId: string): void {
     const left = this.#jobs.get(jobId);
     this.#jobs.delete(jobId);
-    if (left && this.#allAfter !== null) this.#sentByScope.set(jobId, left.sent);
+    if (left) this.#remember(jobId, left.sent);
   }
 
   followAll(after: Position): void {

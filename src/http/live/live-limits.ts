@@ -9,6 +9,8 @@ export interface LiveServerLimits extends LiveLimits {
   readonly controlFrames: MeterOptions;
   /** Upgrades whose credential is being checked. */
   readonly pendingUpgrades: number;
+  /** Bytes that wait for all clients together to read them. */
+  readonly unreadBytes: number;
   /** Events that may be read for one `sinceCursor`. */
   readonly scannedEvents: number;
   readonly scans: number;
@@ -28,6 +30,7 @@ export const defaultLiveLimits: LiveServerLimits = {
   controlFrames: { burst: 60, perSecond: 5 },
   bufferedEvents: 1_000,
   bufferedCharacters: 4_194_304,
+  unreadBytes: 67_108_864,
   scannedEvents: 100_000,
   scans: 4,
   heartbeatMs: 30_000,

@@ -24,6 +24,7 @@ import type { LiveSocket } from './live-socket.ts';
 import { createMeter } from './meter.ts';
 import { answer, serveWithoutUpgrade } from './raw-http.ts';
 import { createScanner } from './scan.ts';
+import { boundUnreadMessages } from './unread-messages.ts';
 import { credentialOf, isOriginAllowed, isWebSocketUpgrade, SUBPROTOCOL } from './upgrade-request.ts';
 
 export interface LiveServerOptions {
@@ -82,6 +83,7 @@ export function startLiveServer(options: LiveServerOptions): Service {
     handleProtocols: (protocols) => (protocols.has(SUBPROTOCOL) ? SUBPROTOCOL : false),
   });
   const clients = new Set<Client>();
+  const unread = boundUnreadMessages(limits.unreadBytes);
   wss.on('wsClientError', (_error, socket) => answer(socket, 400));
   let pending = 0;
   let stopping: Promise<void> | null = null;
@@ -140,7 +142,7 @@ export function startLiveServer(options: LiveServerOptions): Service {
       const ms = Math.round(performance.now() - began);
       logger.info({ path, connectionId, userId, code, ms }, 'websocket');
     });
-    const socket = createLiveSocket(ws, (buffered) =>
+    const socket = createLiveSocket(ws, unread, (buffered) =>
       logger.warn({ connectionId, userId, buffered }, 'A WebSocket client does not read: cut off'),
     );
     if (stopping !== null) {

@@ -1,4 +1,5 @@
 import type { WebSocket } from 'ws';
+import type { UnreadMessages } from './unread-messages.ts';
 
 /** Bytes that may wait for a client to read them; one that lets more pile up is cut off. */
 const MAX_BUFFERED = 1_048_576;
@@ -21,11 +22,31 @@ export interface LiveSocket {
   close(code: number, reason: string): void;
 }
 
-/** @param cutOff told when a client was cut off because it does not read */
-export function createLiveSocket(ws: WebSocket, cutOff: (buffered: number) => void): LiveSocket {
+/**
+ * @param unread what waits for all clients
+ * @param cutOff told when this one was cut off because it does not read
+ */
+export function createLiveSocket(
+  ws: WebSocket,
+  unread: UnreadMessages,
+  cutOff: (buffered: number) => void,
+): LiveSocket {
   const closing = new AbortController();
   const { signal } = closing;
-  ws.once('close', () => closing.abort());
+  const reader = {
+    get unread() {
+      return ws.bufferedAmount;
+    },
+    cutOff() {
+      cutOff(ws.bufferedAmount);
+      closing.abort();
+      ws.terminate();
+    },
+  };
+  ws.once('close', () => {
+    closing.abort();
+    unread.left(reader);
+  });
 
   function send(text: string, sent?: () => void): void {
     if (signal.aborted) {
@@ -33,10 +54,8 @@ export function createLiveSocket(ws: WebSocket, cutOff: (buffered: number) => vo
       return;
     }
     ws.send(text, sent);
-    if (ws.bufferedAmount <= MAX_BUFFERED) return;
-    cutOff(ws.bufferedAmount);
-    closing.abort();
-    ws.terminate();
+    if (ws.bufferedAmount > MAX_BUFFERED) reader.cutOff();
+    else unread.sent(reader, text.length);
   }
 
   return {
