@@ -7,6 +7,13 @@ import { createDatabase } from '../../src/infrastructure/postgres/database.ts';
 import type { PostgresDatabase } from '../../src/infrastructure/postgres/database.ts';
 import { migrate } from '../../src/infrastructure/postgres/migrate.ts';
 
+declare module 'vitest' {
+  export interface ProvidedContext {
+    /** Connection string of a superuser on database `postgres`, where each test makes its own database. */
+    postgresUrl: string;
+  }
+}
+
 export interface TestDatabase {
   readonly url: string;
   readonly database: PostgresDatabase;

@@ -1,13 +1,6 @@
 import type { TestProject } from 'vitest/node';
 import { startTestPostgres } from './test-postgres.ts';
 
-declare module 'vitest' {
-  export interface ProvidedContext {
-    /** Connection string of a superuser on database `postgres`, where each test makes its own database. */
-    postgresUrl: string;
-  }
-}
-
 /** One server for the whole test run. */
 export default async function setup({ provide }: TestProject): Promise<() => Promise<void>> {
   const postgres = await startTestPostgres();
