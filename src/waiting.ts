@@ -32,3 +32,21 @@ export function within<T>(answer: Promise<T>, milliseconds: number, late: () => 
     });
   });
 }
+
+/**
+ * One run of `ask` for all who want its answer at the same time. Who comes while one is under way shares the next: an answer is never
+ * older than the question.
+ */
+export function shared<T>(ask: () => Promise<T>): () => Promise<T> {
+  let running: Promise<unknown> = Promise.resolve();
+  let next: Promise<T> | null = null;
+  return () => {
+    next ??= running.then(() => {
+      next = null;
+      const answer = ask();
+      running = answer.catch(() => undefined);
+      return answer;
+    });
+    return next;
+  };
+}

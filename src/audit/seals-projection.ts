@@ -16,6 +16,7 @@ export const auditSealsProjection: Projection = {
   tables: ['audit_seals', 'audit_hashes', 'audit_head'],
   prefixes: STREAM_PREFIXES,
   asStored: true,
+  unhurried: true,
   apply,
 };
 

@@ -58,7 +58,7 @@ export async function openAdapters(config: Config, logger: Logger, releasers: Re
   const url = config.DATABASE_URL ?? (await openEmbedded(config, logger, releasers));
   await migrate(url, { logger });
   const applicationName = `asyncly ${config.ROLES.join(',')}`;
-  const database = createDatabase({ url, max: POOL_SIZE, applicationName, logger });
+  const database = createDatabase({ url, max: POOL_SIZE, applicationName, logger, prepare: true });
   releasers.push('postgres connections', () => database.close());
   const store = config.EVENTSTORE_URL
     ? createEventStoreDbEventStore({ url: config.EVENTSTORE_URL, logger, owns: isOwnStream })

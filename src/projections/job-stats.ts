@@ -12,6 +12,7 @@ export const jobStatsProjection: Projection = {
   name: 'job_stats',
   tables: ['job_stats', 'job_stats_jobs'],
   prefixes: [JOB_PREFIX],
+  unhurried: true,
   apply,
 };
 

@@ -13,6 +13,8 @@ export interface Projection {
   readonly prefixes: readonly string[];
   /** Takes events as they are stored, those that this build cannot read too; see `Consumer`. */
   readonly asStored?: boolean;
+  /** Nobody who has just done something looks for it here; see `Consumer`. */
+  readonly unhurried?: boolean;
   /**
    * Writes what a batch amounts to. Called once for each event, in order, in a transaction with the checkpoint. Every
    * value in a row must come from the events and rows of its own: a replay has to give the same ones. Tables are named without a

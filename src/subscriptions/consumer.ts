@@ -24,6 +24,8 @@ export interface Consumer {
   readonly batchSize?: number;
   /** Takes events as they are stored, those that this build cannot read too: one is decoded when it is looked at. */
   readonly asStored?: boolean;
+  /** Nobody waits for what it writes: it takes what gathers in a quarter of a second together. */
+  readonly unhurried?: boolean;
   /**
    * Writes what the events amount to, in the transaction that also moves the checkpoint. No other effect is allowed: the
    * transaction may fail and the same events come again.
@@ -43,6 +45,11 @@ export interface ConsumeOptions {
 /** Marks move an idle checkpoint at most this often, so that foreign events cost no writes. */
 const MARK_INTERVAL_MS = 1_000;
 const RETRY_MS = { first: 100, most: 5_000 };
+/**
+ * After a batch of so many events a consumer rests as long as it took, in proportion after others; milliseconds at most, and those of
+ * one that is unhurried.
+ */
+const REST = { as: 128, most: 100, unhurried: 250 };
 
 /**
  * Follows the store from the consumer's checkpoint until the signal: batch, transaction, next. Failures of Postgres
@@ -95,15 +102,29 @@ async function follow(consumer: Consumer, options: ConsumeOptions, progressed: (
 
   for await (const message of messages) {
     if (message.kind === 'events') {
+      const began = performance.now();
       const reaching = applyBatch(message.events, position, (events, from) =>
         applyTogether(consumer, events, from, database),
       );
       for await (const reached of reaching) await moved(reached);
+      // A full batch means a backlog: there the next one is full as well.
+      const rest = restAfter(consumer, message.events.length, performance.now() - began);
+      if (rest >= 1 && message.events.length < batchSize) await sleep(rest, signal);
     } else if (message.position > position) {
       await moveCheckpoint(database, name, position, message.position);
       await moved(message.position);
     }
   }
+}
+
+/**
+ * How long to let events gather, in milliseconds. A batch costs nearly the same whatever is in it, and where events come fast, or the
+ * machine is busy with other work, fewer and larger ones leave it more to do that with. Single events are not kept waiting.
+ * @param events in the last batch
+ * @param worked milliseconds it took
+ */
+function restAfter({ unhurried = false }: Consumer, events: number, worked: number): number {
+  return Math.max(Math.min((worked * events) / REST.as, REST.most), unhurried ? REST.unhurried : 0);
 }
 
 /** In one transaction. @returns the position of the last of them */
@@ -124,9 +145,16 @@ async function applyTogether(
   return last.position;
 }
 
+/** Consumers of a process are given the same events: each is decoded once. */
+const decodedEvents = new WeakMap<PositionedEvent, ConsumedEvent>();
+
 /** @throws UndecodableEventError */
 export function decoded(recorded: PositionedEvent): ConsumedEvent {
-  return { recorded, event: decodeEvent(recorded) };
+  const before = decodedEvents.get(recorded);
+  if (before !== undefined) return before;
+  const consumed = { recorded, event: decodeEvent(recorded) };
+  decodedEvents.set(recorded, consumed);
+  return consumed;
 }
 
 /** For those who take events as they are stored. */

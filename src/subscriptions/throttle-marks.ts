@@ -4,7 +4,7 @@ import type { SubscriptionMessage } from '../events/event-store.ts';
 /**
  * A subscription with at most one `caught-up` mark an interval. A mark that comes too early is held back, and handed
  * out late unless events or a newer mark come first: a consumer that saves marks is never left behind an idle store.
- * The next message is asked for while the last one is worked on.
+ * The next message is asked for when the consumer asks: what is stored meanwhile comes together.
  * @param subscribe begins the subscription; the signal ends it when the consumer leaves, for what waits on an idle
  * store cannot be returned from
  * @param intervalMs milliseconds between two marks
@@ -23,9 +23,10 @@ export async function* throttleMarks(
   };
   let held: SubscriptionMessage | null = null;
   let markedAt = Number.NEGATIVE_INFINITY;
-  let next = pull();
+  let next: Promise<IteratorResult<SubscriptionMessage>> | null = null;
   try {
     for (;;) {
+      next ??= pull();
       const result: IteratorResult<SubscriptionMessage> | 'timeout' =
         held === null ? await next : await nextOrTimeout(next, markedAt + intervalMs - performance.now());
       if (result === 'timeout') {
@@ -35,7 +36,7 @@ export async function* throttleMarks(
         continue;
       }
       if (result.done === true) return;
-      next = pull();
+      next = null;
       const message: SubscriptionMessage = result.value;
       if (message.kind === 'caught-up' && performance.now() - markedAt < intervalMs) {
         held = message;

@@ -15,7 +15,6 @@ import { finishCancels } from './cancel-finisher.ts';
 import { writeChanges } from './open-work.ts';
 import { reconcile } from './reconciler.ts';
 import { workChanges } from './work-changes.ts';
-import { workId } from './work-queue.ts';
 import type { WorkEntry, WorkQueue } from './work-queue.ts';
 
 export interface DispatcherOptions {
@@ -48,21 +47,18 @@ export function startDispatcher(options: DispatcherOptions): Service {
 }
 
 function dispatcherConsumer(options: DispatcherOptions & { signal: AbortSignal }): Consumer {
-  // By id, because a transaction that fails is tried again with the same events.
-  const opened = new Map<string, WorkEntry>();
+  let enqueued: Promise<void> = Promise.resolve();
   return {
     name: 'dispatcher',
     prefixes: [JOB_PREFIX, WEBHOOK_PREFIX],
     async apply(events: readonly ConsumedEvent[], tx: Queryable) {
       const changes = workChanges(events);
+      // An entry has one id however often it is added, and who gets it asks the stream what to do: it need not wait for the commit.
+      const before = enqueued;
+      if (changes.opened.length > 0) enqueued = before.then(() => enqueue(changes.opened, options));
       await writeChanges(changes, tx);
-      for (const entry of changes.opened) opened.set(workId(entry), entry);
     },
-    async committed() {
-      const entries = [...opened.values()];
-      opened.clear();
-      if (entries.length > 0) await enqueue(entries, options);
-    },
+    committed: () => enqueued,
   };
 }
 

@@ -1,4 +1,4 @@
-import { isAborted, sleep } from '../waiting.ts';
+import { isAborted, shared, sleep } from '../waiting.ts';
 import type { Queryable } from '../database.ts';
 import { errorMessage } from '../errors.ts';
 import type { Execution } from '../events/job.ts';
@@ -94,6 +94,14 @@ export async function startHeartbeat(options: HeartbeatOptions): Promise<Heartbe
       );
   }
 
+  const announcedTypes = shared(async (): Promise<ReadonlySet<string>> => {
+    const { rows } = await database.query<{ type: string }>(
+      `SELECT DISTINCT unnest(handler_types) AS type FROM workers WHERE beat_at > clock_timestamp() - $1 * interval '1 ms'`,
+      [deadAfterMs],
+    );
+    return new Set(rows.map(({ type }) => type));
+  });
+
   await database.query(`DELETE FROM workers WHERE beat_at < clock_timestamp() - $1 * interval '1 ms'`, [
     FORGET_AFTER_MS,
   ]);
@@ -123,13 +131,7 @@ export async function startHeartbeat(options: HeartbeatOptions): Promise<Heartbe
       );
       return rows[0]?.running === true ? 'running' : 'dead';
     },
-    async isAnnounced(type) {
-      const { rowCount } = await database.query(
-        `SELECT 1 FROM workers WHERE $1 = ANY(handler_types) AND beat_at > clock_timestamp() - $2 * interval '1 ms' LIMIT 1`,
-        [type, deadAfterMs],
-      );
-      return rowCount > 0;
-    },
+    isAnnounced: async (type) => (await announcedTypes()).has(type),
     stop: () => loop.stop(),
   };
 }

@@ -178,7 +178,7 @@ describe('an export', () => {
       line: 2_102,
     });
     expect((await verify(`${events}${manifest.toString()}\n`)).finding).not.toBeNull();
-  });
+  }, 120_000);
 
   it('takes no other text for a signature than the one it has', async () => {
     const { verify, key, ...audited } = await setup({ signed: false });

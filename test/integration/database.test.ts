@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { UnavailableError } from '../../src/errors.ts';
 import { createDatabase } from '../../src/infrastructure/postgres/database.ts';
 import { createCuttingProxy } from '../support/cutting-proxy.ts';
@@ -47,6 +47,49 @@ describe('database', () => {
     await expect(cut).rejects.toThrow(UnavailableError);
     const { rows } = await test.database.query('SELECT 1 AS one');
     expect(rows).toEqual([{ one: 1 }]);
+  });
+
+  it('plans a prepared statement anew when what it returns has changed', async () => {
+    await using test = await createTestDatabase({ migrated: false });
+    const database = createDatabase({
+      ...test,
+      max: 1,
+      applicationName: 'test',
+      logger: silentLogger,
+      prepare: true,
+    });
+    onTestFinished(() => database.close());
+    await database.query('CREATE TABLE t (n int)');
+    await database.query('INSERT INTO t VALUES ($1)', [1]);
+    const select = () => database.query('SELECT * FROM t WHERE n = $1', [1]);
+    expect((await select()).rows).toEqual([{ n: 1 }]);
+    const { rows } = await database.query<{ count: number }>(
+      'SELECT count(*)::int AS count FROM pg_prepared_statements',
+    );
+    expect(rows[0]?.count).toBeGreaterThan(0);
+    await database.query('ALTER TABLE t ADD COLUMN m int DEFAULT 2');
+    // What asks again after an outage asks again after this as well.
+    await expect(select()).rejects.toThrow(UnavailableError);
+    expect((await select()).rows).toEqual([{ n: 1, m: 2 }]);
+  });
+
+  it('does not scan a table for a key because the table was small when the statement was planned', async () => {
+    await using test = await createTestDatabase({ migrated: false });
+    const database = createDatabase({
+      ...test,
+      max: 1,
+      applicationName: 'test',
+      logger: silentLogger,
+      prepare: true,
+    });
+    onTestFinished(() => database.close());
+    await database.query('CREATE TABLE t (n int PRIMARY KEY)');
+    const explain = async (): Promise<string> => {
+      const { rows } = await database.query<{ 'QUERY PLAN': string }>('EXPLAIN EXECUTE kept(1)');
+      return rows.map((row) => row['QUERY PLAN']).join('\n');
+    };
+    await database.query('PREPARE kept AS SELECT n FROM t WHERE n = $1');
+    expect(await explain()).not.toContain('Seq Scan');
   });
 
   describe('with patience', () => {

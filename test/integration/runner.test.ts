@@ -391,7 +391,7 @@ describe('takeover', () => {
     workplace.dispatch();
     let looks = 0;
     const database = watched(workplace.database, (sql) => {
-      if (sql.includes('= ANY(handler_types)')) looks++;
+      if (sql.includes('unnest(handler_types)')) looks++;
     });
     await workplace.work({ default: succeed }, { database, lookAgainMs: lookOften });
     const jobId = await workplace.submit('special');

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { setImmediate as nextTurn, setTimeout as delay } from 'node:timers/promises';
 import { MessageChannel, Worker } from 'node:worker_threads';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { within } from '../../src/waiting.ts';
+import { shared, within } from '../../src/waiting.ts';
 
 const late = () => new Error('too late');
 const never = () => new Promise<never>(() => undefined);
@@ -43,5 +43,33 @@ describe('within', () => {
     // Blocks until the answer has been sent, long after its time was up.
     Atomics.wait(answered, 0, 0);
     await expect(outcome).resolves.toBe('answer');
+  });
+});
+
+describe('shared', () => {
+  it('asks once for all who come while an answer is under way, and never gives an answer older than the question', async () => {
+    const answers: (() => void)[] = [];
+    let asked = 0;
+    const ask = shared(async () => {
+      const number = ++asked;
+      await new Promise<void>((resolve) => answers.push(resolve));
+      return number;
+    });
+    const first = ask();
+    await nextTurn();
+    const later = [ask(), ask(), ask()];
+    answers[0]!();
+    expect(await first).toBe(1);
+    await nextTurn();
+    answers[1]!();
+    expect(await Promise.all(later)).toEqual([2, 2, 2]);
+  });
+
+  it('tells of a failure those who shared the question, and asks anew', async () => {
+    let fails = true;
+    const ask = shared(() => (fails ? Promise.reject(new Error('no')) : Promise.resolve('yes')));
+    await expect(Promise.all([ask(), ask()])).rejects.toThrow('no');
+    fails = false;
+    await expect(ask()).resolves.toBe('yes');
   });
 });

@@ -3,7 +3,7 @@ import type { Database, Queryable } from '../../database.ts';
 import { UnavailableError } from '../../errors.ts';
 import type { Logger } from '../../logger.ts';
 import { within } from '../../waiting.ts';
-import { translateError } from './errors.ts';
+import { sqlState, translateError } from './errors.ts';
 import { typeParsers } from './types.ts';
 
 export interface DatabaseOptions {
@@ -20,6 +20,11 @@ export interface DatabaseOptions {
    * included. Default: a connection is waited for 5 s, and each statement may take its own time.
    */
   readonly patience?: number;
+  /**
+   * Statements with parameters are planned once a connection. For pools whose statements look rows up by key: a plan that is made while
+   * a table is small is kept when it has grown, so that none of them may scan a table where there is an index.
+   */
+  readonly prepare?: boolean;
 }
 
 export interface PostgresDatabase extends Database {
@@ -35,13 +40,16 @@ const STATEMENT_TIMEOUT = 10_000;
 const BEYOND_STATEMENT = 2_000;
 /** Statements that may wait for a connection; what comes on top is turned away at once. */
 const MAX_WAITING = 5_000;
+const MAX_PREPARED = 200;
+/** `feature_not_supported`: "cached plan must not change result type". */
+const OUTDATED_PLAN = '0A000';
 
 /**
  * A pool of connections to Postgres; none is opened before the first statement.
  * @returns statements throw `UnavailableError` when the connection is lost or cannot be had in time, else the driver's error
  */
 export function createDatabase(options: DatabaseOptions): PostgresDatabase {
-  const { url, max, applicationName, logger, patience } = options;
+  const { url, max, applicationName, logger, patience, prepare = false } = options;
   const { statementTimeout = patience ?? STATEMENT_TIMEOUT } = options;
   const pool = new pg.Pool({
     connectionString: url,
@@ -54,6 +62,7 @@ export function createDatabase(options: DatabaseOptions): PostgresDatabase {
     statement_timeout: statementTimeout ?? 0,
     ...(statementTimeout !== null && { query_timeout: statementTimeout + BEYOND_STATEMENT }),
     idle_in_transaction_session_timeout: STATEMENT_TIMEOUT,
+    ...(prepare && { options: '-c enable_seqscan=off' }),
   });
   const report = (error: Error): void => logger.warn({ reason: error.message }, 'Postgres connection lost');
   pool.on('error', report);
@@ -69,7 +78,7 @@ export function createDatabase(options: DatabaseOptions): PostgresDatabase {
     const client = await pool.connect().catch((error: unknown) => {
       throw translateError(error);
     });
-    const lent = new Lent(client, deadline);
+    const lent = new Lent(client, { deadline, prepare });
     try {
       return await use(lent);
     } finally {
@@ -91,26 +100,46 @@ class Lent implements Queryable {
   broken = false;
   readonly #client: pg.PoolClient;
   readonly #deadline: number | null;
+  readonly #prepare: boolean;
 
-  constructor(client: pg.PoolClient, deadline: number | null) {
+  constructor(client: pg.PoolClient, { deadline, prepare }: { deadline: number | null; prepare: boolean }) {
     this.#client = client;
     this.#deadline = deadline;
+    this.#prepare = prepare;
   }
 
   async query<Row extends object>(sql: string, values: readonly unknown[] = []) {
     const deadline = this.#deadline;
-    const answer = this.#client.query<Row>(sql, [...values]);
+    const name = this.#prepare && values.length > 0 ? statementName(sql) : undefined;
+    const answer = this.#client.query<Row>({ ...(name && { name }), text: sql, values: [...values] });
     try {
       const result = await (deadline === null
         ? answer
         : within(answer, deadline - performance.now(), noAnswer));
       return { rows: result.rows, rowCount: result.rowCount ?? 0, command: result.command };
     } catch (error) {
-      const translated = translateError(error);
+      const translated =
+        name && sqlState(error) === OUTDATED_PLAN ? outdatedPlan(error) : translateError(error);
       if (translated instanceof UnavailableError) this.broken = true;
       throw translated;
     }
   }
+}
+
+const statementNames = new Map<string, string>();
+
+/** The same for the same text; undefined for texts beyond those that a connection shall keep plans of. */
+function statementName(sql: string): string | undefined {
+  const known = statementNames.get(sql);
+  if (known !== undefined || statementNames.size === MAX_PREPARED) return known;
+  const name = `asyncly_${statementNames.size + 1}`;
+  statementNames.set(sql, name);
+  return name;
+}
+
+/** A migration changed what the statement returns: a new connection plans it anew. */
+function outdatedPlan(cause: unknown): UnavailableError {
+  return new UnavailableError('postgres', 'Postgres has to plan a statement anew', { cause });
 }
 
 function noAnswer(): UnavailableError {

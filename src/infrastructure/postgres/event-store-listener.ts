@@ -17,8 +17,8 @@ export interface Listener {
 }
 
 const CHANNEL = 'asyncly_events';
-/** Milliseconds in which appends share one notification. */
-const DEBOUNCE = 10;
+/** Between two notifications, in milliseconds, and as a multiple of what the last one took: appends meanwhile share the next. */
+const PAUSE = { least: 1, times: 1, most: 50 };
 
 /** One connection for a process, shared by its subscribers and used for its own notifications as well. */
 export function createListener({ url, logger }: { url: string; logger: Logger }): Listener {
@@ -41,16 +41,19 @@ export function createListener({ url, logger }: { url: string; logger: Logger })
   let notified = Promise.resolve();
   let scheduled = false;
 
-  async function notifySoon(): Promise<void> {
-    await sleep(DEBOUNCE, closing.signal);
+  /** At once after a quiet time: whoever waits for one event gets it without delay. */
+  async function notify(): Promise<void> {
     // From here on an append needs a notification of its own.
     scheduled = false;
+    const began = performance.now();
     try {
       await (await listening.connection.get()).query(`NOTIFY ${CHANNEL}`);
     } catch (error) {
       logger.debug({ reason: errorMessage(error) }, 'Notification not sent');
       listening.connection.discard();
     }
+    const took = performance.now() - began;
+    await sleep(Math.min(PAUSE.least + took * PAUSE.times, PAUSE.most), closing.signal);
   }
 
   return {
@@ -61,7 +64,7 @@ export function createListener({ url, logger }: { url: string; logger: Logger })
       if (closing.signal.aborted || scheduled) return;
       listening.start();
       scheduled = true;
-      notified = notified.then(notifySoon);
+      notified = notified.then(notify);
     },
     async close() {
       closing.abort();

@@ -28,6 +28,8 @@ export interface Page {
   readonly position: Position;
   /** Nothing lay beyond `position` when the page was read. */
   readonly atHead: boolean;
+  /** Of the events, at most. */
+  readonly bytes: number;
 }
 
 interface EventRow {
@@ -42,6 +44,7 @@ interface EventRow {
 /** The columns of events are NULL in the only row of a page without any. */
 interface PageRow extends EventRow {
   readonly position: bigint | null;
+  readonly size: number;
   readonly last_seen: bigint | null;
   readonly seen: bigint;
   readonly wanted: bigint | null;
@@ -65,7 +68,7 @@ export async function readPage(
          WHERE cardinality($3::text[]) = 0 OR stream ^@ ANY ($3) ORDER BY position LIMIT $4
        ) first
      )
-     SELECT s.last_seen, s.seen, w.wanted, e.position, e.stream, e.revision, e.id, e.type, e.data, e.metadata
+     SELECT s.last_seen, s.seen, w.wanted, e.position, e.stream, e.revision, e.id, e.type, e.data, e.metadata, e.size
      FROM (SELECT max(position) AS last_seen, count(*) AS seen FROM seen) s
      LEFT JOIN (wanted w JOIN eventstore.events e ON e.position = w.position) ON w.bytes_before < $5
      ORDER BY e.position`,
@@ -76,10 +79,44 @@ export async function readPage(
   );
   const [first] = rows;
   const last = events.at(-1);
+  const bytes = rows.reduce((sum, { size }) => sum + size, 0);
   if (last && (events.length === limit || events.length < Number(first?.wanted))) {
-    return { after, events, position: last.position, atHead: false };
+    return { after, events, position: last.position, atHead: false, bytes };
   }
-  return { after, events, position: first?.last_seen ?? after, atHead: Number(first?.seen) < scan };
+  return { after, events, position: first?.last_seen ?? after, atHead: Number(first?.seen) < scan, bytes };
+}
+
+/** A page of a stream, forwards. */
+export interface StreamPageRequest {
+  readonly stream: string;
+  /** First revision. */
+  readonly from: number;
+  /** Most events to return. */
+  readonly limit: number;
+}
+
+/** Pages of several streams in one statement, in the order of the requests. */
+export async function readStreamPages(
+  database: Queryable,
+  requests: readonly StreamPageRequest[],
+): Promise<RecordedEvent[][]> {
+  const { rows } = await database.query<EventRow & { readonly n: number }>(
+    `SELECT asked.n::integer AS n, e.stream, e.revision, e.id, e.type, e.data, e.metadata
+     FROM unnest($1::text[], $2::integer[], $3::integer[]) WITH ORDINALITY AS asked (stream, first, most, n)
+     CROSS JOIN LATERAL (
+       SELECT * FROM eventstore.events
+       WHERE stream = asked.stream AND revision >= asked.first ORDER BY revision LIMIT asked.most
+     ) e
+     ORDER BY asked.n, e.revision`,
+    [
+      requests.map(({ stream }) => stream),
+      requests.map(({ from }) => from),
+      requests.map(({ limit }) => limit),
+    ],
+  );
+  const pages: RecordedEvent[][] = requests.map(() => []);
+  for (const row of rows) pages[row.n - 1]?.push(toEvent(row));
+  return pages;
 }
 
 /** One page of a stream; see `EventStore.read`. */

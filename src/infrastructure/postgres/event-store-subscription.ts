@@ -3,13 +3,14 @@ import { errorMessage, UnavailableError } from '../../errors.ts';
 import { CheckpointAheadError } from '../../events/event-store.ts';
 import type { PositionedEvent, SubscribeOptions, SubscriptionMessage } from '../../events/event-store.ts';
 import type { Logger } from '../../logger.ts';
-import { readHead, readPage } from './event-store-pages.ts';
-import type { Page } from './event-store-pages.ts';
+import { readHead } from './event-store-pages.ts';
+import type { AskedPage, ReadLog } from './event-store-tail.ts';
 import type { Pulse } from './pulse.ts';
 import { backoff, isAborted, sleep } from '../../waiting.ts';
 
 export interface SubscriptionDeps {
   readonly database: Queryable;
+  readonly readLog: ReadLog;
   readonly pulse: Pulse;
   readonly owns: (stream: string) => boolean;
   readonly logger: Logger;
@@ -22,10 +23,9 @@ const RETRY = { first: 100, most: 5_000 };
 /** How many batches' worth of foreign events one statement may skip. */
 const MOST_SKIPPED = 16;
 
-/** A page under way, with what was known when it was asked for. */
+/** A page under way, and when it was asked for. */
 interface Asked {
-  readonly page: Promise<Page | null>;
-  readonly beats: number;
+  readonly answer: Promise<AskedPage | null>;
   readonly at: number;
 }
 
@@ -41,9 +41,9 @@ export async function* subscribeToPages(
   let scan = batchSize;
   const ask = (): Asked => {
     const request = { after: position, prefixes, limit: batchSize, scan };
-    const page = persistently(deps, signal, () => readPage(deps.database, request));
-    page.catch(() => undefined);
-    return { page, beats: deps.pulse.beats, at: performance.now() };
+    const answer = persistently(deps, signal, () => deps.readLog(request));
+    answer.catch(() => undefined);
+    return { answer, at: performance.now() };
   };
   try {
     const head = await persistently(deps, signal, () => readHead(deps.database));
@@ -54,8 +54,9 @@ export async function* subscribeToPages(
     for (;;) {
       const asked: Asked = ahead ?? ask();
       ahead = null;
-      const page = await asked.page;
-      if (page === null || isAborted(signal)) return;
+      const answer = await asked.answer;
+      if (answer === null || isAborted(signal)) return;
+      const { page, beats } = answer;
       position = page.position;
       // Where few events are wanted, more are looked through at a time.
       const sparse = page.events.length < batchSize / 2;
@@ -67,7 +68,7 @@ export async function* subscribeToPages(
       if (page.atHead) {
         if (behind || position > (events.at(-1)?.position ?? page.after))
           yield { kind: 'caught-up', position };
-        await deps.pulse.wait(asked.beats, POLL.least + Math.random() * (POLL.most - POLL.least), signal);
+        await deps.pulse.wait(beats, POLL.least + Math.random() * (POLL.most - POLL.least), signal);
         // Under a steady stream of appends: fewer and larger pages.
         const early = BREATH - (performance.now() - asked.at);
         if (early > 0) await sleep(early, signal);

@@ -4,8 +4,10 @@ import type { Logger } from '../../logger.ts';
 import { createAppender } from './event-store-appender.ts';
 import { encodeAppend } from './event-store-batch.ts';
 import { createListener } from './event-store-listener.ts';
-import { readHead, readStreamPage } from './event-store-pages.ts';
+import { readHead, readPage } from './event-store-pages.ts';
 import { subscribeToPages } from './event-store-subscription.ts';
+import { createTail } from './event-store-tail.ts';
+import { createStreamReader } from './stream-reader.ts';
 
 export interface PostgresEventStoreOptions {
   /** For the two connections of its own: one appends, one listens. */
@@ -33,6 +35,8 @@ export function createPostgresEventStore(options: PostgresEventStoreOptions): Po
   const { url, database, logger, owns = () => true, ...timing } = options;
   const listener = createListener({ url, logger });
   const appender = createAppender({ url, logger, committed: () => listener.appended(), ...timing });
+  const { pulse } = listener;
+  const readLog = createTail((request) => readPage(database, request), pulse);
   const closing = new AbortController();
   let closed: Promise<void> | null = null;
   const append =
@@ -41,11 +45,11 @@ export function createPostgresEventStore(options: PostgresEventStoreOptions): Po
       appender.append(encodeAppend(stream, events, expected), patience);
   const store: EventStore = {
     append: append(),
-    read: (stream, options = {}) => readStreamPage(database, stream, options),
+    read: createStreamReader(database),
     subscribe(options) {
       listener.listen();
       const signal = AbortSignal.any([options.signal, closing.signal]);
-      return subscribeToPages({ database, pulse: listener.pulse, owns, logger }, { ...options, signal });
+      return subscribeToPages({ database, readLog, pulse, owns, logger }, { ...options, signal });
     },
     head: () => readHead(database),
     close() {
@@ -61,7 +65,7 @@ export function createPostgresEventStore(options: PostgresEventStoreOptions): Po
     impatient: (view) => ({
       ...store,
       append: append(view.patience),
-      read: (stream, page = {}) => readStreamPage(view.database, stream, page),
+      read: createStreamReader(view.database),
       head: () => readHead(view.database),
     }),
   };

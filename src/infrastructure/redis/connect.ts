@@ -13,6 +13,7 @@ export interface ConnectionLimits {
   readonly autoResubscribe?: boolean;
   readonly commandTimeout?: number;
   readonly socketTimeout?: number;
+  readonly enableAutoPipelining?: boolean;
 }
 
 /** The connections of this process to one Redis. They come back by themselves, however long it was away. */
@@ -82,7 +83,8 @@ export async function openRedis({
     return redis;
   }
 
-  const shared = open('shared', failingFast(ANSWER_MS));
+  // What is asked for in one turn of the event loop goes to Redis together.
+  const shared = open('shared', { ...failingFast(ANSWER_MS), enableAutoPipelining: true });
   const connections: RedisConnections = {
     shared,
     open,
