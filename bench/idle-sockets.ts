@@ -116,7 +116,7 @@ async function measure(): Promise<object> {
   say(
     `After ${HEARTBEATS} heartbeats: ${mb(after.residentMb)} MB, at most ${mb(after.peakMb)} MB at any time`,
   );
-  const perSocketKb = ((after.residentMb - before.residentMb) * 1_024) / sockets;
+  const perSocketKb = ((connected.residentMb - before.residentMb) * 1_024) / sockets;
   say(
     `Each socket: ${perSocketKb.toFixed(1)} KB; processor: ${Math.round(busy)} ms for the heartbeats of all`,
   );
