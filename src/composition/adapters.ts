@@ -9,7 +9,7 @@ import { createBullmqQueue } from '../infrastructure/bullmq/bullmq-queue.ts';
 import { createPostgresQueueBackend } from '../infrastructure/bullmq/postgres-backend.ts';
 import { createRedisQueueBackend } from '../infrastructure/bullmq/redis-backend.ts';
 import { openEmbeddedPostgres } from '../infrastructure/embedded/embedded-postgres.ts';
-import { createEventStoreDbEventStore } from '../infrastructure/eventstoredb/event-store.ts';
+import type { EventStoreDbEventStore } from '../infrastructure/eventstoredb/event-store.ts';
 import { createMemoryJobCache } from '../infrastructure/memory/job-cache.ts';
 import { createDatabase } from '../infrastructure/postgres/database.ts';
 import type { PostgresDatabase } from '../infrastructure/postgres/database.ts';
@@ -61,7 +61,7 @@ export async function openAdapters(config: Config, logger: Logger, releasers: Re
   const database = createDatabase({ url, max: POOL_SIZE, applicationName, logger, prepare: true });
   releasers.push('postgres connections', () => database.close());
   const store = config.EVENTSTORE_URL
-    ? createEventStoreDbEventStore({ url: config.EVENTSTORE_URL, logger, owns: isOwnStream })
+    ? await openEventStoreDb(config.EVENTSTORE_URL, logger)
     : createPostgresEventStore({ url, database, logger, owns: isOwnStream });
   releasers.push('event store', () => store.close());
   const redis = await openRedisIfAny(config, logger, releasers);
@@ -90,6 +90,12 @@ export async function openAdapters(config: Config, logger: Logger, releasers: Re
     },
     createLimitStore: redis ? (name) => createRedisRateLimitStore({ redis, name, logger }) : null,
   };
+}
+
+/** Its client takes a second to load, which nobody else shall wait for. */
+async function openEventStoreDb(url: string, logger: Logger): Promise<EventStoreDbEventStore> {
+  const { createEventStoreDbEventStore } = await import('../infrastructure/eventstoredb/event-store.ts');
+  return createEventStoreDbEventStore({ url, logger, owns: isOwnStream });
 }
 
 async function openRedisIfAny(

@@ -2,7 +2,6 @@ import type { Config } from '../config.ts';
 import { StartupError } from '../errors.ts';
 import type { EventStore } from '../events/event-store.ts';
 import { isOwnStream } from '../events/streams.ts';
-import { createEventStoreDbEventStore } from '../infrastructure/eventstoredb/event-store.ts';
 import { createPostgresEventStore } from '../infrastructure/postgres/event-store.ts';
 import { databaseAddress, EMBEDDED, openDatabase } from './open-database.ts';
 import type { OpenDatabaseOptions } from './open-database.ts';
@@ -40,6 +39,7 @@ export async function openEventStore(
       `That is no address of an event store: give a postgres://, esdb:// or kurrentdb:// URL, or '${EMBEDDED}'`,
     );
   }
+  const { createEventStoreDbEventStore } = await import('../infrastructure/eventstoredb/event-store.ts');
   const store = createEventStoreDbEventStore({
     url: address,
     logger: options.logger,
