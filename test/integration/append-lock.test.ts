@@ -21,8 +21,9 @@ test('an event is not passed over when a later one is asked for while it is not 
   };
   const seen: string[] = [];
   const stopping = new AbortController();
+  // Before anything is written, however long it takes to begin.
+  const after = await store.head();
   const following = (async () => {
-    const after = await store.head();
     for await (const message of store.subscribe({ after, prefixes: ['job-'], signal: stopping.signal }))
       if (message.kind === 'events') seen.push(...message.events.map(({ id }) => id));
   })();
