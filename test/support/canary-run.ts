@@ -56,7 +56,7 @@ export async function runWithCanaries(redisToo: boolean) {
     WEBHOOK_BACKOFF_MS: '10',
     WEBHOOK_ALLOW_PRIVATE_NETWORKS: 'true',
   };
-  const service = spawnService(settings, folder, Number.POSITIVE_INFINITY);
+  const service = spawnService(settings, folder, { kept: Number.POSITIVE_INFINITY });
   const { base, wsBase } = addressesOf((await service.up())!);
   const request = httpClient(base);
   const answers: string[] = [];

@@ -1,15 +1,22 @@
 import { connect, createServer } from 'node:net';
 import type { AddressInfo, Socket } from 'node:net';
+import { delayLine } from './delay-line.ts';
 
 /** A TCP proxy that does to its clients what networks do. */
 export interface CuttingProxy {
   readonly port: number;
+  /** Connections of clients that something still comes through. */
+  readonly connections: number;
+  /** Bytes that came from clients, however they fared. */
+  readonly received: number;
   /**
    * The next thing a client sends reaches the server; the answer is awaited, thrown away, and the connection cut.
    * @param containing waits for something with this text in it, where clients send other things as well
    * @returns resolves when that has happened
    */
   loseNextReply(containing?: string): Promise<void>;
+  /** Cuts every connection; new ones are taken. @returns how many there were */
+  reset(): number;
   /** Cuts every connection, and refuses new ones until the function it returns is called. */
   refuse(): () => void;
   /**
@@ -17,15 +24,31 @@ export interface CuttingProxy {
    * before stay dead even then, as behind a firewall that has forgotten them.
    */
   swallow(): () => void;
+  /** Nothing comes through the connections there are, and neither side is told; new ones work. @returns how many there were */
+  forget(): number;
+  /** What passes is held up, in each direction and in order, by so many milliseconds, until the function it returns is called. */
+  slowDown(milliseconds: number): () => void;
   close(): Promise<void>;
+}
+
+export interface ProxyTarget {
+  readonly host: string;
+  readonly port: number;
 }
 
 type Manner = 'pass' | 'refuse' | 'swallow';
 
-export async function createCuttingProxy(target: { host: string; port: number }): Promise<CuttingProxy> {
+/** @param target asked at each connection when it is a function; null refuses the connection, as a server that is away does */
+export async function createCuttingProxy(
+  target: ProxyTarget | (() => ProxyTarget | null),
+): Promise<CuttingProxy> {
+  const targetNow = typeof target === 'function' ? target : () => target;
   let lose: { readonly containing: string; readonly lost: () => void } | null = null;
   let manner: Manner = 'pass';
+  let lag = 0;
+  let received = 0;
   const sockets = new Set<Socket>();
+  const clients = new Set<Socket>();
   const dead = new WeakSet<Socket>();
 
   function track(socket: Socket, ended: () => void): void {
@@ -33,38 +56,43 @@ export async function createCuttingProxy(target: { host: string; port: number })
     socket.on('error', () => undefined);
     socket.on('close', () => {
       sockets.delete(socket);
+      clients.delete(socket);
       ended();
     });
   }
 
   const server = createServer((client) => {
-    if (manner === 'refuse') {
+    const address = targetNow();
+    if (manner === 'refuse' || address === null) {
       client.destroy();
       return;
     }
     if (manner === 'swallow') {
       track(client, () => undefined);
-      client.resume();
+      client.on('data', (data) => (received += data.length));
       return;
     }
-    const upstream = connect(target);
+    const upstream = connect(address);
     let losing: (() => void) | null = null;
+    clients.add(client);
     track(client, () => upstream.destroy());
     track(upstream, () => {
       // Who has been swallowed up does not hear of the end either.
       if (!dead.has(client)) client.destroy();
     });
+    const [toServer, toClient] = [delayLine(upstream), delayLine(client)];
     client.on('data', (data) => {
+      received += data.length;
       if (dead.has(client)) return;
       if (lose !== null && data.includes(lose.containing)) {
         losing ??= lose.lost;
         lose = null;
       }
-      upstream.write(data);
+      toServer(data, lag);
     });
     upstream.on('data', (data) => {
       if (dead.has(client)) return;
-      if (!losing) client.write(data);
+      if (!losing) toClient(data, lag);
       else {
         client.destroy();
         losing();
@@ -79,21 +107,43 @@ export async function createCuttingProxy(target: { host: string; port: number })
     };
   }
 
+  /** @returns how many connections of clients that ends */
+  function forAll(act: (socket: Socket) => void): number {
+    const count = clients.size;
+    for (const socket of [...sockets]) act(socket);
+    clients.clear();
+    return count;
+  }
+
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   return {
     port: (server.address() as AddressInfo).port,
+    get connections() {
+      return clients.size;
+    },
+    get received() {
+      return received;
+    },
     loseNextReply: (containing = '') => new Promise((lost) => (lose = { containing, lost })),
+    reset: () => forAll((socket) => socket.destroy()),
     refuse() {
-      for (const socket of sockets) socket.destroy();
+      forAll((socket) => socket.destroy());
       return become('refuse');
     },
     swallow() {
-      for (const socket of sockets) dead.add(socket);
+      forAll((socket) => dead.add(socket));
       return become('swallow');
+    },
+    forget: () => forAll((socket) => dead.add(socket)),
+    slowDown(milliseconds) {
+      lag = milliseconds;
+      return () => {
+        lag = 0;
+      };
     },
     async close() {
       const closed = new Promise((resolve) => server.close(resolve));
-      for (const socket of sockets) socket.destroy();
+      forAll((socket) => socket.destroy());
       await closed;
     },
   };

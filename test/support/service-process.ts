@@ -39,14 +39,27 @@ export interface ServiceProcess {
   end(signal: 'SIGTERM' | 'SIGKILL'): Promise<Exit>;
 }
 
+export interface SpawnOptions {
+  /** How many characters of what it says are kept, the last ones. */
+  readonly kept?: number;
+  /** Modules to load before it, by URL. */
+  readonly imports?: readonly string[];
+  /** Told all that it says. */
+  readonly onOutput?: (text: string) => void;
+}
+
 /**
  * Spawns `src/main.ts` in an empty environment but for what a shell has, plus these settings.
  * @param cwd where a `.env` file would be read
- * @param kept how many characters of what it says are kept, the last ones
  */
-export function spawnService(settings: ServiceSettings, cwd: string, kept = KEPT_OUTPUT): ServiceProcess {
+export function spawnService(
+  settings: ServiceSettings,
+  cwd: string,
+  { kept = KEPT_OUTPUT, imports = [], onOutput }: SpawnOptions = {},
+): ServiceProcess {
   const { PATH, HOME, TMPDIR } = process.env;
-  const child = spawn(process.execPath, ['--import', import.meta.resolve('tsx'), MAIN], {
+  const loaded = [import.meta.resolve('tsx'), ...imports].flatMap((module) => ['--import', module]);
+  const child = spawn(process.execPath, [...loaded, MAIN], {
     cwd,
     env: {
       ...(PATH !== undefined && { PATH }),
@@ -63,6 +76,7 @@ export function spawnService(settings: ServiceSettings, cwd: string, kept = KEPT
   for (const stream of [child.stdout, child.stderr]) {
     stream.setEncoding('utf8').on('data', (text: string) => {
       output = (output + text).slice(-kept);
+      onOutput?.(text);
     });
   }
   const ended = once(child, 'close').then(([code, signal]): Exit => {

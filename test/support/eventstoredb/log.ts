@@ -44,10 +44,13 @@ export class EventLog extends EventEmitter<{ appended: [] }> {
   #remembered = new Map<string, LoggedEvent>();
   #rememberedBytes = 0;
   #end = 480n;
+  readonly #keep: (events: readonly LoggedEvent[]) => void;
 
-  constructor() {
+  /** @param keep has put the events of a write where they outlive the process when it returns */
+  constructor(keep: (events: readonly LoggedEvent[]) => void = () => undefined) {
     super();
     this.setMaxListeners(0);
+    this.#keep = keep;
     // A new server is not empty either.
     const data = Buffer.from('{"loginName":"admin"}');
     const user = { contentType: 'application/json', data, metadata: Buffer.alloc(0) };
@@ -85,9 +88,17 @@ export class EventLog extends EventEmitter<{ appended: [] }> {
     } else if (expected > current) {
       return refused;
     }
-    const last = this.#write(stream, events);
+    const written = this.#write(stream, events);
+    this.#keep(written);
     this.emit('appended');
+    const last = written.at(-1)!;
     return { kind: 'appended', revision: last.revision, position: last.position };
+  }
+
+  /** Puts an event back in its place, after everything that stood before it. */
+  restore(event: LoggedEvent): void {
+    this.#end = event.position;
+    this.#write(event.stream, [event], event.created);
   }
 
   /** As a scavenge does: gone from `$all` and from its stream. */
@@ -103,21 +114,19 @@ export class EventLog extends EventEmitter<{ appended: [] }> {
     this.#rememberedBytes = 0;
   }
 
-  #write(name: string, events: readonly Proposed[]): LoggedEvent {
+  #write(name: string, events: readonly Proposed[], created = Date.now()): LoggedEvent[] {
     const stream = this.#streams.get(name) ?? [];
     this.#streams.set(name, stream);
-    let last: LoggedEvent | undefined;
-    for (const proposed of events) {
+    return events.map((proposed) => {
       const revision = (stream.at(-1)?.revision ?? -1) + 1;
-      last = { ...proposed, stream: name, revision, position: this.#end, created: Date.now() };
+      const last = { ...proposed, stream: name, revision, position: this.#end, created };
       this.#end += BigInt(RECORD_BYTES + proposed.data.length + proposed.metadata.length);
       stream.push(last);
       this.all.push(last);
       this.#positions.add(last.position);
       this.#remember(last);
-    }
-    if (!last) throw new Error('a write without events');
-    return last;
+      return last;
+    });
   }
 
   #remember(event: LoggedEvent): void {
