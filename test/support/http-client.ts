@@ -27,8 +27,11 @@ export interface CallOptions {
 
 export type Call = (method: string, path: string, options?: CallOptions) => Promise<Answer>;
 
-/** A client of the service at `base`, e.g. `http://127.0.0.1:3000`. */
-export function httpClient(base: string): Call {
+/**
+ * A client of the service at `base`, e.g. `http://127.0.0.1:3000`.
+ * @param patience milliseconds after which a request is given up; default never
+ */
+export function httpClient(base: string, patience?: number): Call {
   return async (method, path, { token, body, headers = {} } = {}) => {
     const response = await fetch(base + path, {
       method,
@@ -38,6 +41,7 @@ export function httpClient(base: string): Call {
         ...headers,
       },
       ...(body !== undefined && { body: typeof body === 'string' ? body : JSON.stringify(body) }),
+      ...(patience !== undefined && { signal: AbortSignal.timeout(patience) }),
     });
     const text = await response.text();
     return {

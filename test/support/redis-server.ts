@@ -14,6 +14,8 @@ import { eventually } from './waiting.ts';
 /** A Redis of a test file's own, which can be made to fail. */
 export interface RedisServer {
   readonly url: string;
+  /** Where it keeps its data, if it does. */
+  readonly folder: string;
   /** Starts it again on the same port, with the data that it has kept. */
   start(): Promise<void>;
   /** Ends it as an operator would. */
@@ -98,6 +100,7 @@ export async function startRedisServer(options: RedisServerOptions = {}): Promis
   await start();
   return {
     url,
+    folder: dir,
     start,
     stop: () => end('SIGTERM'),
     kill: () => end('SIGKILL'),

@@ -1,0 +1,7 @@
+/** Done at once. */
+export default {
+  type: 'instant',
+  run({ n }) {
+    return Promise.resolve({ n });
+  },
+};

@@ -1,0 +1,143 @@
+import { readFileSync } from 'node:fs';
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Role } from '../../src/config.ts';
+import { errorMessage } from '../../src/errors.ts';
+import { spawnService } from '../support/service-process.ts';
+import type { ServiceProcess } from '../support/service-process.ts';
+import type { ServiceSettings } from '../support/service.ts';
+import { eventually } from '../support/waiting.ts';
+import type { Artefacts } from './artefacts.ts';
+
+export interface MemberOptions {
+  /** For example `worker-1`. */
+  readonly name: string;
+  readonly roles: readonly Role[];
+  readonly settings: ServiceSettings;
+  /** Where it runs. */
+  readonly folder: string;
+  readonly artefacts: Artefacts;
+}
+
+const UP_MS = 60_000;
+/** A start is refused while a part is away; whoever runs a service tries again, as docker-compose does. */
+const STARTS = 20;
+const WRONG_CLOCK = new URL('./preload/wrong-clock.mjs', import.meta.url).href;
+
+/** One process of the service, killed and started again as often as the run wants. */
+export class Member {
+  readonly name: string;
+  readonly roles: readonly Role[];
+  /** Ends that nobody had asked for. */
+  readonly deaths: string[] = [];
+  /** Starts that were refused. */
+  refusedStarts = 0;
+  readonly #options: MemberOptions;
+  #process: ServiceProcess | null = null;
+  #url: string | null = null;
+  #starting: Promise<void> = Promise.resolve();
+  #gone = false;
+
+  constructor(options: MemberOptions) {
+    this.name = options.name;
+    this.roles = options.roles;
+    this.#options = options;
+  }
+
+  /** Of its api while it is up; null otherwise. */
+  get url(): string | null {
+    return this.#url;
+  }
+
+  get pid(): number {
+    if (this.#process === null) throw new Error(`${this.name} has not been started`);
+    return this.#process.pid;
+  }
+
+  /** Starts it; several tries. @throws when it does not come up @param clockOffsetMs how far its clock is to be off */
+  start(clockOffsetMs = 0): Promise<void> {
+    return (this.#starting = this.#starting.then(() => this.#start(clockOffsetMs)));
+  }
+
+  /** Resolves when the last start that was asked for has succeeded. */
+  up(): Promise<void> {
+    return this.#starting;
+  }
+
+  /** Whether it has said this since it was started. */
+  hasSaid(text: string): boolean {
+    return this.#process?.hasSaid(text) ?? false;
+  }
+
+  /** Ends it, as asked for. @throws when it had ended by itself before, or ends otherwise */
+  async end(signal: 'SIGTERM' | 'SIGKILL'): Promise<void> {
+    const ending = this.#process;
+    if (ending === null || ending.hasEnded) throw new Error(`${this.name} does not run`);
+    this.#process = null;
+    this.#url = null;
+    const exit = await ending.end(signal);
+    const wanted = signal === 'SIGKILL' ? exit.signal === 'SIGKILL' : exit.code === 0;
+    if (!wanted)
+      throw new Error(`${this.name} ended on ${signal} with ${exit.signal ?? String(exit.code)}:\n${exit.output}`);
+  }
+
+  /** Stops it in its tracks, and sees to it. */
+  async suspend(): Promise<void> {
+    const { pid } = this;
+    process.kill(pid, 'SIGSTOP');
+    await eventually(() => stateOf(pid) === 'T');
+  }
+
+  resume(): void {
+    if (this.#process !== null && !this.#process.hasEnded) process.kill(this.#process.pid, 'SIGCONT');
+  }
+
+  /** Ends it for good, whatever it is doing. Idempotent. */
+  async dispose(): Promise<void> {
+    this.#gone = true;
+    const last = this.#process;
+    this.#process = null;
+    await last?.end('SIGKILL');
+    await this.#starting.catch(() => undefined);
+    await (this.#process as ServiceProcess | null)?.end('SIGKILL');
+  }
+
+  async #start(clockOffsetMs: number): Promise<void> {
+    for (let tries = 1; !this.#gone; tries++) {
+      const started = this.#spawn(clockOffsetMs);
+      this.#process = started;
+      try {
+        this.#url = (await started.up(UP_MS)) ?? null;
+        void started.ended.then((exit) => {
+          if (this.#process !== started || this.#gone) return;
+          this.#url = null;
+          this.deaths.push(`${this.name} ended by itself with ${exit.signal ?? String(exit.code)}:\n${exit.output}`);
+        });
+        return;
+      } catch (error) {
+        await started.end('SIGKILL');
+        this.refusedStarts++;
+        if (tries >= STARTS) throw new Error(`${this.name} does not start: ${errorMessage(error)}`);
+        await delay(500);
+      }
+    }
+  }
+
+  #spawn(clockOffsetMs: number): ServiceProcess {
+    const { name, settings, folder, artefacts, roles } = this.#options;
+    const off = clockOffsetMs !== 0;
+    const env = {
+      ...settings,
+      ROLES: roles.join(','),
+      ...(off && { CHAOS_CLOCK_OFFSET_MS: String(clockOffsetMs) }),
+    };
+    return spawnService(env, folder, {
+      imports: off ? [WRONG_CLOCK] : [],
+      onOutput: (text) => artefacts.log(name, text),
+    });
+  }
+}
+
+/** The state of a process as the kernel has it: `T` when it is stopped. */
+export function stateOf(pid: number): string | undefined {
+  return /^\d+ \(.*\) (\w)/.exec(readFileSync(`/proc/${pid}/stat`, 'utf8'))?.[1];
+}
