@@ -55,7 +55,10 @@ export class History {
   }
 
   outcomes(): Record<Outcome, number> {
-    const all = [...this.submissions.flatMap((one) => one.outcomes), ...this.commands.map((one) => one.outcome)];
+    const all = [
+      ...this.submissions.flatMap((one) => one.outcomes),
+      ...this.commands.map((one) => one.outcome),
+    ];
     const count = (outcome: Outcome): number => all.filter((one) => one === outcome).length;
     return { ok: count('ok'), failed: count('failed'), unknown: count('unknown') };
   }

@@ -49,7 +49,8 @@ export async function judge(evidence: Evidence): Promise<Pick<Report, 'figures' 
       serviceSecret: testSecrets.WEBHOOK_SECRET,
     }),
     ...(await checkAnswers(asked, streams, { client: new Client(history), apis: apisOf(stage), users })),
-    ...verified.violations,
+    ...verified.rows.violations,
+    ...verified.events.violations,
     ...history.oddities.map(({ what, jobId }) => ({
       promise: 'an answer tells the truth',
       particulars: `${what} (job ${jobId ?? 'unknown'})`,
@@ -66,14 +67,17 @@ export async function judge(evidence: Evidence): Promise<Pick<Report, 'figures' 
       ['requests ok / failed / unknown', `${outcomes.ok} / ${outcomes.failed} / ${outcomes.unknown}`],
       ['events', types.length],
       ['jobs in the store', count('JobCreated')],
-      ['ends: done / failed / cancelled', ['JobCompleted', 'JobFailed', 'JobCancelled'].map((type) => count(type)).join(' / ')],
+      [
+        'ends: done / failed / cancelled',
+        ['JobCompleted', 'JobFailed', 'JobCancelled'].map((type) => count(type)).join(' / '),
+      ],
       ['executions taken over from a dead worker', takeovers(streams)],
       ['executions handed back', count('JobReleased')],
       ['webhooks', expected.length],
       ['requests that receivers got', deliveries.length],
       ['webhooks given up on, and asked for again', count('WebhookRedeliveryRequested')],
-      ['events whose seals were verified', verified.events],
-      ['rows of read models that were compared', verified.rows],
+      ['events whose seals were verified', verified.events.compared],
+      ['rows of read models that were compared', verified.rows.compared],
     ],
   };
 }

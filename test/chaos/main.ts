@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { parseArgs } from 'node:util';
 import { Artefacts } from './artefacts.ts';
 import { inNamespaceOfItsOwn } from './namespace.ts';
@@ -72,12 +73,15 @@ async function main(): Promise<number> {
   const outside = await inNamespaceOfItsOwn();
   if (outside !== null) return outside;
   const stop = new AbortController();
+  // Each wait of each user listens.
+  setMaxListeners(0, stop.signal);
   const breakOff = (): void => stop.abort(new Error('The run was broken off'));
   for (const event of ['SIGINT', 'SIGTERM', 'disconnect'] as const) process.once(event, breakOff);
   let kept = true;
-  for (const deployment of settings.deployments) kept = (await runOne(deployment, settings, stop.signal)) && kept;
+  for (const deployment of settings.deployments)
+    kept = (await runOne(deployment, settings, stop.signal)) && kept;
   process.off('disconnect', breakOff);
-  process.disconnect?.();
+  if (process.connected) process.disconnect();
   return kept ? 0 : 1;
 }
 
@@ -85,6 +89,8 @@ try {
   process.exitCode = await main();
 } catch (error) {
   const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
-  process.stderr.write(process.argv.length > 2 || error instanceof TypeError ? `${text}\n\n${USAGE}\n` : `${text}\n`);
+  process.stderr.write(
+    process.argv.length > 2 || error instanceof TypeError ? `${text}\n\n${USAGE}\n` : `${text}\n`,
+  );
   process.exitCode = 2;
 }

@@ -77,7 +77,9 @@ export class Member {
     const exit = await ending.end(signal);
     const wanted = signal === 'SIGKILL' ? exit.signal === 'SIGKILL' : exit.code === 0;
     if (!wanted)
-      throw new Error(`${this.name} ended on ${signal} with ${exit.signal ?? String(exit.code)}:\n${exit.output}`);
+      throw new Error(
+        `${this.name} ended on ${signal} with ${exit.signal ?? String(exit.code)}:\n${exit.output}`,
+      );
   }
 
   /** Stops it in its tracks, and sees to it. */
@@ -110,13 +112,16 @@ export class Member {
         void started.ended.then((exit) => {
           if (this.#process !== started || this.#gone) return;
           this.#url = null;
-          this.deaths.push(`${this.name} ended by itself with ${exit.signal ?? String(exit.code)}:\n${exit.output}`);
+          this.deaths.push(
+            `${this.name} ended by itself with ${exit.signal ?? String(exit.code)}:\n${exit.output}`,
+          );
         });
         return;
       } catch (error) {
         await started.end('SIGKILL');
         this.refusedStarts++;
-        if (tries >= STARTS) throw new Error(`${this.name} does not start: ${errorMessage(error)}`);
+        if (tries >= STARTS)
+          throw new Error(`${this.name} does not start: ${errorMessage(error)}`, { cause: error });
         await delay(500);
       }
     }

@@ -14,7 +14,9 @@ export async function inNamespaceOfItsOwn(): Promise<number | null> {
   if (process.env[INSIDE] !== undefined) return null;
   const way = WAYS.find(isAllowed);
   if (way === undefined) {
-    throw new Error('A disk of its own needs root, or a system that allows user namespaces (unshare --user --mount)');
+    throw new Error(
+      'A disk of its own needs root, or a system that allows user namespaces (unshare --user --mount)',
+    );
   }
   const command = [...way, process.execPath, ...process.execArgv, ...process.argv.slice(1)];
   const child = spawn('unshare', command, {
@@ -29,7 +31,9 @@ export async function inNamespaceOfItsOwn(): Promise<number | null> {
 
 function isAllowed(way: readonly string[]): boolean {
   try {
-    execFileSync('unshare', [...way, 'sh', '-c', 'mount -t tmpfs none /mnt && umount /mnt'], { stdio: 'ignore' });
+    execFileSync('unshare', [...way, 'sh', '-c', 'mount -t tmpfs none /mnt && umount /mnt'], {
+      stdio: 'ignore',
+    });
     return true;
   } catch {
     return false;

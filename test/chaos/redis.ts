@@ -22,7 +22,9 @@ export async function startRedis(snapshot: string): Promise<RedisPart> {
     ...server,
     async changes() {
       // Counts every change, and is not set back by anything but a restart.
-      return /rdb_changes_since_last_save:(\d+)/.exec(String(await server.call('INFO', 'persistence')))?.[1] ?? '';
+      return (
+        /rdb_changes_since_last_save:(\d+)/.exec(String(await server.call('INFO', 'persistence')))?.[1] ?? ''
+      );
     },
     async takeSnapshot() {
       await rm(snapshot, { recursive: true, force: true });

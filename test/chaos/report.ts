@@ -15,7 +15,10 @@ const SHOWN = 10;
 export function reportText({ faults, figures, violations }: Report): string {
   return [
     table(['Fault', 'Applied', 'Not applied'], faultRows(faults)),
-    table(['Figure', ''], figures.map(([name, value]) => [name, String(value)])),
+    table(
+      ['Figure', ''],
+      figures.map(([name, value]) => [name, String(value)]),
+    ),
     ...(violations.length === 0 ? ['Every promise was kept.'] : [violationText(violations)]),
   ].join('\n\n');
 }
@@ -45,7 +48,9 @@ function violationText(violations: readonly Violation[]): string {
 }
 
 function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const widths = head.map((name, column) => Math.max(name.length, ...rows.map((row) => row[column]?.length ?? 0)));
+  const widths = head.map((name, column) =>
+    Math.max(name.length, ...rows.map((row) => row[column]?.length ?? 0)),
+  );
   const line = (row: readonly string[]): string =>
     row
       .map((cell, column) => cell.padEnd(widths[column]!))

@@ -59,8 +59,8 @@ async function strain(stage: Stage, options: RunOptions, releasers: Releasers): 
   const [forFaults, forJobs] = [random.fork(), random.fork()];
   const schedule = drawSchedule(forFaults, stage, minutes * 60, only);
   say(`${schedule.length} faults:`);
-  for (const { fault, after } of schedule)
-    say(`  +${after} s  ${fault.kind}, ${fault.target}${fault.seconds > 0 ? `, for ${fault.seconds} s` : ''}`);
+  for (const { fault, at } of schedule)
+    say(`  ${at} s: ${fault.kind}, ${fault.target}${fault.seconds > 0 ? `, for ${fault.seconds} s` : ''}`);
   const users = await createUsers(database, Math.max(1, Math.round(USERS_PER_MINUTE * minutes)));
   const plans = planJobs(forJobs, Math.round(JOBS_PER_MINUTE * minutes), users.length);
   await untilReady(stage);
@@ -99,7 +99,10 @@ async function strain(stage: Stage, options: RunOptions, releasers: Releasers): 
       ['seed', seed],
       ['faults applied', faults.filter(({ failure }) => failure === null).length],
       ...judged.figures,
-      ['starts refused while a part was away', stage.members.reduce((sum, one) => sum + one.refusedStarts, 0)],
+      [
+        'starts refused while a part was away',
+        stage.members.reduce((sum, one) => sum + one.refusedStarts, 0),
+      ],
       ['seconds from the last fault until ready', ready],
       ['seconds from the last fault until all work was done', settled],
       ['seconds in all', elapsed()],

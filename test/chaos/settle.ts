@@ -6,7 +6,7 @@ import { apisOf } from './stage.ts';
 import type { Stage } from './stage.ts';
 
 /** Within which everything has to be ready again, and every job ended, once nothing goes wrong any more. */
-export const RECOVERY_MS = 180_000;
+const RECOVERY_MS = 180_000;
 
 /** Resolves when every process is up and says that it is ready. @throws with what is not */
 export async function untilReady(stage: Stage): Promise<void> {
@@ -33,6 +33,11 @@ export async function untilSettled(database: Database, store: EventStore): Promi
       [head, [...projections.map(({ name }) => name), 'dispatcher']],
     );
     if (rows.length === 0) return true;
-    throw new Error(`${rows.length} are left, of head ${head}: ${rows.slice(0, 5).map(({ left }) => left).join('; ')}`);
+    throw new Error(
+      `${rows.length} are left, of head ${head}: ${rows
+        .slice(0, 5)
+        .map(({ left }) => left)
+        .join('; ')}`,
+    );
   }, RECOVERY_MS);
 }

@@ -107,7 +107,14 @@ async function openGround(
     AUDIT_SIGNING_KEY_FILE: keyFile,
   };
   const dataDir = path.join(mount, 'data');
-  const rest = { kind, disk, folder, links: [], postgres: postgresOf(dataDir), stop: () => Promise.resolve() };
+  const rest = {
+    kind,
+    disk,
+    folder,
+    links: [],
+    postgres: postgresOf(dataDir),
+    stop: () => Promise.resolve(),
+  };
   if (kind === 'embedded')
     return { ...rest, redis: null, eventStore: null, settings: { ...common, DATA_DIR: dataDir } };
 
@@ -141,7 +148,8 @@ async function startMembers(ground: Ground, artefacts: Artefacts, releasers: Rel
     links.push({ name: `${to}-${n}`, to, proxy });
     return `127.0.0.1:${proxy.port}`;
   }
-  const local = (port: number | null): ProxyTarget | null => port === null ? null : { host: '127.0.0.1', port };
+  const local = (port: number | null): ProxyTarget | null =>
+    port === null ? null : { host: '127.0.0.1', port };
 
   /** The addresses that the n-th processes use. */
   async function addresses(n: number): Promise<ServiceSettings> {

@@ -60,9 +60,15 @@ function undecidable(events: readonly StoredEvent[], { jobBackoffMs, webhookBack
         // An abandonment is decided together with the attempt before it.
         const decided = event.type === 'WebhookAbandoned' ? events[index - 1]?.event : event;
         const before = event.type === 'WebhookAbandoned' ? foldWebhook(events.slice(0, index - 1)) : webhook;
-        const commands = decided && isWebhookEvent(decided) ? webhookCommandsFor(decided, webhookBackoffMs) : [];
+        const commands =
+          decided && isWebhookEvent(decided) ? webhookCommandsFor(decided, webhookBackoffMs) : [];
         const place = event.type === 'WebhookAbandoned' ? 1 : 0;
-        if (!decides(commands.map((command) => () => decideWebhook(before, command, occurredAt)), place))
+        if (
+          !decides(
+            commands.map((command) => () => decideWebhook(before, command, occurredAt)),
+            place,
+          )
+        )
           broken.push(`has a ${event.type} at ${revision} that nothing can have led to`);
         webhook = evolveWebhook(webhook, { event, occurredAt, revision });
       }
@@ -104,7 +110,7 @@ function commandsFor(event: JobEvent, job: Job | null, backoffMs: number): JobCo
       return [{ ...data, type: 'CreateJob', jobType }];
     }
     case 'JobStarted': {
-      const { maxAttempts, type: _type, ...data } = event.data;
+      const { maxAttempts, ...data } = event.data;
       const limits = { defaultMaxAttempts: maxAttempts, mostAttempts: maxAttempts, backoffMs };
       return [{ ...data, type: 'StartJob', ...limits }];
     }
@@ -160,8 +166,7 @@ function takeover(job: Job | null, backoffMs: number): JobCommand {
 function webhookCommandsFor(event: WebhookEvent, backoffMs: number): WebhookCommand[] {
   if (event.type === 'WebhookRedeliveryRequested') return [{ type: 'RequestRedelivery', wanted: true }];
   if (event.type === 'WebhookAbandoned') return [];
-  const { nextAttemptAt: _next, ...data } = event.data;
-  return [{ ...data, type: 'RecordWebhookAttempt', backoffMs }];
+  return [{ ...event.data, type: 'RecordWebhookAttempt', backoffMs }];
 }
 
 /** Each round, the first and one for each retry, has one end. */

@@ -35,7 +35,10 @@ export function checkWebhooks(evidence: WebhookEvidence): Violation[] {
   const bodies = new Map<string, string>();
   const violations = expected
     .filter(({ id }) => !taken.has(id))
-    .map(({ id }) => ({ promise: 'every webhook is delivered', particulars: `webhook ${id} was never taken` }));
+    .map(({ id }) => ({
+      promise: 'every webhook is delivered',
+      particulars: `webhook ${id} was never taken`,
+    }));
   for (const delivery of deliveries) {
     const { id, body } = delivery;
     const owner = owners.get(id);

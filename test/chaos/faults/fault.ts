@@ -7,6 +7,8 @@ export interface Fault {
   readonly kind: string;
   /** What it strikes, e.g. `worker-2`. */
   readonly target: string;
+  /** What nothing else may strike meanwhile: a process or a part. */
+  readonly holds: string;
   /** How long it lasts; 0 when it is over at once. */
   readonly seconds: number;
   /**

@@ -1,5 +1,5 @@
 import { errorMessage } from '../../../src/errors.ts';
-import { pause } from './pausing.ts';
+import { pause, rounded } from './pausing.ts';
 import type { Scheduled } from './schedule.ts';
 
 /** What became of a fault. */
@@ -12,26 +12,43 @@ export interface Inflicted {
   readonly failure: string | null;
 }
 
-/** Carries a schedule out, one fault after the other. @throws the signal's reason */
+/** Carries a schedule out. Faults overlap, unless they strike at the same thing. @throws the signal's reason */
 export async function inflictAll(
   schedule: readonly Scheduled[],
   signal: AbortSignal,
   told: (inflicted: Inflicted) => void,
 ): Promise<Inflicted[]> {
   const began = performance.now();
-  const all: Inflicted[] = [];
-  for (const { fault, after } of schedule) {
-    await pause(after, signal);
-    const at = Math.round((performance.now() - began) / 100) / 10;
+  const elapsed = (): number => (performance.now() - began) / 1_000;
+  const held = new Map<string, Promise<unknown>>();
+
+  async function inflict({ fault }: Scheduled): Promise<Inflicted> {
     const { kind, target } = fault;
+    const at = rounded(elapsed());
     const failure = await fault.inflict(signal).then(
       () => null,
       (error: unknown) => errorMessage(error),
     );
-    signal.throwIfAborted();
     const inflicted = { kind, target, at, failure };
-    all.push(inflicted);
     told(inflicted);
+    return inflicted;
   }
-  return all;
+
+  const all = schedule.map(async (scheduled) => {
+    await pause(Math.max(0, scheduled.at - elapsed()), signal);
+    const { holds } = scheduled.fault;
+    const turn = (held.get(holds) ?? Promise.resolve()).then(() => inflict(scheduled));
+    held.set(
+      holds,
+      turn.catch(() => undefined),
+    );
+    return turn;
+  });
+  // Those under way end what they do, also when the run is broken off.
+  const ended = await Promise.allSettled(all);
+  signal.throwIfAborted();
+  return ended.map((one) => {
+    if (one.status === 'fulfilled') return one.value;
+    throw one.reason;
+  });
 }

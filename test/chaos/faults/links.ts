@@ -8,12 +8,13 @@ import { pause, rounded } from './pausing.ts';
 /** How long a link may take to have something on it to strike at. */
 const TRAFFIC_MS = 60_000;
 /** What passes when something has been decided: the reply to it is the one to lose. */
-const COMMITS: Readonly<Record<Link['to'], Readonly<Record<Stage['kind'], readonly [string, ...string[]]>>>> = {
-  postgres: { embedded: ['JobStarted', 'JobCompleted', 'COMMIT'], distributed: ['COMMIT'] },
-  redis: { embedded: [''], distributed: [''] },
-  'event store': { embedded: [''], distributed: ['JobCreated', 'JobStarted', 'JobCompleted'] },
-  api: { embedded: ['POST /api/jobs'], distributed: ['POST /api/jobs'] },
-};
+const COMMITS: Readonly<Record<Link['to'], Readonly<Record<Stage['kind'], readonly [string, ...string[]]>>>> =
+  {
+    postgres: { embedded: ['JobStarted', 'JobCompleted', 'COMMIT'], distributed: ['COMMIT'] },
+    redis: { embedded: [''], distributed: [''] },
+    'event store': { embedded: [''], distributed: ['JobCreated', 'JobStarted', 'JobCompleted'] },
+    api: { embedded: ['POST /api/jobs'], distributed: ['POST /api/jobs'] },
+  };
 
 type Inflict = (link: Link, signal: AbortSignal) => Promise<void>;
 
@@ -28,6 +29,7 @@ function linkFault(
   return {
     kind: `${fault.what}: ${to}`,
     target: link.name,
+    holds: to,
     seconds: fault.seconds,
     async inflict(signal) {
       await eventually(() => link.proxy.connections > 0, TRAFFIC_MS);

@@ -7,6 +7,7 @@ import { pause, rounded } from './pausing.ts';
 export const postgresKilled: FaultKind = (_random, { postgres }): Fault => ({
   kind: 'kill -9 postgres',
   target: 'postgres',
+  holds: 'postgres',
   seconds: 0,
   async inflict() {
     await postgres.ready();
@@ -20,6 +21,7 @@ export const diskFull: FaultKind = (random, { disk, postgres }): Fault => {
   return {
     kind: 'disk full (ENOSPC)',
     target: 'data folder',
+    holds: 'postgres',
     seconds,
     async inflict(signal) {
       await postgres.ready();
@@ -39,6 +41,7 @@ export const eventStoreKilled: FaultKind = (random, { eventStore }): Fault => {
   return {
     kind: 'kill -9 event store',
     target: 'event store',
+    holds: 'event store',
     seconds,
     async inflict(signal) {
       if (eventStore === null) throw new Error('There is no event store');
@@ -54,6 +57,7 @@ export const eventStoreStopped: FaultKind = (random, { eventStore }): Fault => {
   return {
     kind: 'SIGSTOP event store',
     target: 'event store',
+    holds: 'event store',
     seconds,
     async inflict(signal) {
       if (eventStore === null) throw new Error('There is no event store');
@@ -73,6 +77,7 @@ export const redisKilled: FaultKind = (random, { redis }): Fault => {
   return {
     kind: 'kill -9 redis',
     target: 'redis',
+    holds: 'redis',
     seconds,
     async inflict(signal) {
       if (redis === null) throw new Error('There is no Redis');
@@ -87,6 +92,7 @@ export const redisStopped: FaultKind = (random, { redis }): Fault => {
   return {
     kind: 'SIGSTOP redis',
     target: 'redis',
+    holds: 'redis',
     seconds,
     async inflict(signal) {
       if (redis === null) throw new Error('There is no Redis');
@@ -99,6 +105,7 @@ export const redisStopped: FaultKind = (random, { redis }): Fault => {
 export const redisFlushed: FaultKind = (_random, { redis }): Fault => ({
   kind: 'FLUSHALL',
   target: 'redis',
+  holds: 'redis',
   seconds: 0,
   async inflict() {
     if (redis === null) throw new Error('There is no Redis');
@@ -112,6 +119,7 @@ export const redisRestored: FaultKind = (random, { redis }): Fault => {
   return {
     kind: 'redis from an old snapshot',
     target: 'redis',
+    holds: 'redis',
     seconds,
     async inflict(signal) {
       if (redis === null) throw new Error('There is no Redis');

@@ -39,6 +39,7 @@ export function killed(role: Role): FaultKind {
     return {
       kind: `kill -9 ${nameOf(member)}`,
       target: member.name,
+      holds: member.name,
       seconds: 0,
       async inflict() {
         await member.up();
@@ -56,6 +57,7 @@ export function restarted(role: Role): FaultKind {
     return {
       kind: `SIGTERM ${nameOf(member)}`,
       target: member.name,
+      holds: member.name,
       seconds: 0,
       async inflict() {
         await member.up();
@@ -74,6 +76,7 @@ export function stopped(role: Role): FaultKind {
     return {
       kind: `SIGSTOP ${nameOf(member)}`,
       target: member.name,
+      holds: member.name,
       seconds,
       async inflict(signal) {
         await member.up();
@@ -99,6 +102,7 @@ export const wrongClock: FaultKind = (random, stage): Fault => {
   return {
     kind: `wrong clock of a ${nameOf(member)}`,
     target: `${member.name} by ${off} s`,
+    holds: member.name,
     seconds,
     async inflict(signal) {
       await member.up();

@@ -1,4 +1,4 @@
-import type { Random } from '../random.ts';
+import { Random } from '../random.ts';
 import type { Stage } from '../stage.ts';
 import type { Fault, FaultKind } from './fault.ts';
 import { blackHole, halfOpen, latency, lostReply, reset } from './links.ts';
@@ -46,34 +46,35 @@ const distributedOnly: readonly FaultKind[] = [
 
 export interface Scheduled {
   readonly fault: Fault;
-  /** Seconds of peace before it. */
-  readonly after: number;
+  /** Seconds since the load began, at the earliest: it waits for whatever strikes at the same thing. */
+  readonly at: number;
 }
 
-/** Seconds of peace between two faults: mostly less than it takes to get over one. */
-const PEACE = [0.5, 4] as const;
-/** Seconds that a fault needs besides its own time. */
-const OVERHEAD = 1;
+/** Seconds from one fault to the next: mostly less than it takes to get over one. */
+const BETWEEN = [0.5, 6] as const;
 
 /**
- * Draws faults that take so long together. Every kind comes once before any comes again.
+ * Draws the faults of so many seconds. Every kind comes once before any comes again.
  * @param only parts of names of kinds; empty for all
  */
-export function drawSchedule(random: Random, stage: Stage, seconds: number, only: readonly string[]): Scheduled[] {
-  const kinds = stage.kind === 'distributed' ? [...everywhere, ...distributedOnly] : everywhere;
+export function drawSchedule(
+  random: Random,
+  stage: Stage,
+  seconds: number,
+  only: readonly string[],
+): Scheduled[] {
+  const all = stage.kind === 'distributed' ? [...everywhere, ...distributedOnly] : everywhere;
+  const isWanted = (kind: FaultKind): boolean =>
+    only.length === 0 || only.some((part) => kind(new Random(0), stage).kind.includes(part));
+  const kinds = all.filter(isWanted);
+  if (kinds.length === 0) throw new Error(`No fault is called ${only.join(' or ')}`);
   const schedule: Scheduled[] = [];
   let deck: FaultKind[] = [];
-  for (let [left, unwanted] = [seconds, 0]; left > 0; ) {
+  for (let at = random.between(...BETWEEN); at < seconds; at += random.between(...BETWEEN)) {
     if (deck.length === 0) deck = random.shuffled(kinds);
     const fault = deck.shift()!(random, stage);
-    if (only.length > 0 && !only.some((part) => fault.kind.includes(part))) {
-      if (++unwanted > 2 * kinds.length) throw new Error(`No fault is called ${only.join(' or ')}`);
-      continue;
-    }
-    unwanted = 0;
-    const after = rounded(random.between(...PEACE));
-    left -= after + fault.seconds + OVERHEAD;
-    if (left > 0) schedule.push({ fault, after });
+    // Not at the very end: what lasts ends with the load.
+    schedule.push({ fault, at: rounded(Math.max(0, Math.min(at, seconds - fault.seconds))) });
   }
-  return schedule;
+  return schedule.sort((one, other) => one.at - other.at);
 }
