@@ -20,6 +20,9 @@ export async function startRedis(snapshot: string): Promise<RedisPart> {
   });
   return {
     ...server,
+    get pid() {
+      return server.pid;
+    },
     async changes() {
       // Counts every change, and is not set back by anything but a restart.
       return (

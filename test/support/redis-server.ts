@@ -14,6 +14,8 @@ import { eventually } from './waiting.ts';
 /** A Redis of a test file's own, which can be made to fail. */
 export interface RedisServer {
   readonly url: string;
+  /** Of the process that runs now, or ran last. */
+  readonly pid: number;
   /** Where it keeps its data, if it does. */
   readonly folder: string;
   /** Starts it again on the same port, with the data that it has kept. */
@@ -76,6 +78,7 @@ export async function startRedisServer(options: RedisServerOptions = {}): Promis
   const secret = settings['requirepass'];
   const url = `redis://${secret === undefined ? '' : `:${encodeURIComponent(secret)}@`}127.0.0.1:${port}`;
   let server: ChildProcess | null = null;
+  let pid = 0;
   const killOnExit = (): void => void server?.kill('SIGKILL');
   process.on('exit', killOnExit);
 
@@ -83,6 +86,7 @@ export async function startRedisServer(options: RedisServerOptions = {}): Promis
     if (binary === null) throw new Error('There is no redis-server on the PATH');
     const child = spawn(binary, args, { stdio: ['ignore', 'pipe', 'inherit'] });
     server = child;
+    pid = child.pid ?? 0;
     await untilReady(child);
   }
 
@@ -100,6 +104,9 @@ export async function startRedisServer(options: RedisServerOptions = {}): Promis
   await start();
   return {
     url,
+    get pid() {
+      return pid;
+    },
     folder: dir,
     start,
     stop: () => end('SIGTERM'),

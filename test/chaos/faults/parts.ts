@@ -97,7 +97,12 @@ export const redisStopped: FaultKind = (random, { redis }): Fault => {
     async inflict(signal) {
       if (redis === null) throw new Error('There is no Redis');
       redis.suspend();
-      await pause(seconds, signal).finally(() => redis.resume());
+      try {
+        await eventually(() => stateOf(redis.pid) === 'T');
+        await pause(seconds, signal);
+      } finally {
+        redis.resume();
+      }
     },
   };
 };
