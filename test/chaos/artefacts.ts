@@ -4,10 +4,14 @@ import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 
+/** Most characters of one log: a process that repeats itself must not fill the disk. */
+const MOST_KEPT = 100_000_000;
+
 /** A folder with what the processes said and what became of the run. */
 export class Artefacts {
   readonly folder: string;
   readonly #logs = new Map<string, WriteStream>();
+  readonly #written = new Map<string, number>();
 
   constructor() {
     this.folder = mkdtempSync(path.join(tmpdir(), 'asyncly-chaos-'));
@@ -19,6 +23,9 @@ export class Artefacts {
 
   /** Adds to a log; the first call makes it. */
   log(name: string, text: string): void {
+    const written = (this.#written.get(name) ?? 0) + text.length;
+    if (written > MOST_KEPT) return;
+    this.#written.set(name, written);
     let out = this.#logs.get(name);
     if (out === undefined) {
       out = createWriteStream(this.file(`${name}.log`), { flags: 'a' });

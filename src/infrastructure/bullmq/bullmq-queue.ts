@@ -6,7 +6,7 @@ import { workId } from '../../workers/work-queue.ts';
 import type { WorkConsumer, WorkEntry, WorkItem, WorkOutcome, WorkQueue } from '../../workers/work-queue.ts';
 
 /** What we use of BullMQ's classes, whose full types differ with the backend. */
-interface Closable {
+export interface Closable {
   on(event: 'error', listener: (error: Error) => void): unknown;
   close(): Promise<void>;
 }

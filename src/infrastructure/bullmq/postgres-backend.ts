@@ -1,7 +1,8 @@
-import { createPostgresBackend, Queue, Worker } from 'bullmq';
+import { createPostgresBackend, Queue } from 'bullmq';
 import type { Database } from '../../database.ts';
 import { QUEUE_SCHEMA } from '../postgres/migrate.ts';
 import type { BullmqBackend } from './bullmq-queue.ts';
+import { createPostgresWorker } from './postgres-worker.ts';
 
 const QUEUE_NAME = 'asyncly';
 
@@ -29,7 +30,7 @@ export async function createPostgresQueueBackend(url: string, database: Database
   return {
     queue,
     createWorker: (processor, settings) =>
-      new Worker(QUEUE_NAME, processor, { ...settings, connection: connection(5) }, createPostgresBackend),
+      createPostgresWorker(QUEUE_NAME, processor, { ...settings, connection: connection(5) }),
     async readEpoch() {
       const { rows } = await database.query<{ epoch: bigint }>(
         `SELECT epoch FROM ${QUEUE_SCHEMA}.asyncly_epoch`,

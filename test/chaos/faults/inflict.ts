@@ -12,6 +12,9 @@ export interface Inflicted {
   readonly failure: string | null;
 }
 
+/** How late a fault may come, in seconds. After that nothing works any more, and the rest of the schedule need not be waited for. */
+const MOST_LATE = 120;
+
 /** Carries a schedule out. Faults overlap, unless they strike at the same thing. @throws the signal's reason */
 export async function inflictAll(
   schedule: readonly Scheduled[],
@@ -22,13 +25,17 @@ export async function inflictAll(
   const elapsed = (): number => (performance.now() - began) / 1_000;
   const held = new Map<string, Promise<unknown>>();
 
-  async function inflict({ fault }: Scheduled): Promise<Inflicted> {
+  async function inflict({ fault, at: planned }: Scheduled): Promise<Inflicted> {
+    signal.throwIfAborted();
     const { kind, target } = fault;
     const at = rounded(elapsed());
-    const failure = await fault.inflict(signal).then(
-      () => null,
-      (error: unknown) => errorMessage(error),
-    );
+    const failure =
+      at - planned > MOST_LATE
+        ? 'it came too late, since those before it took too long'
+        : await fault.inflict(signal).then(
+            () => null,
+            (error: unknown) => errorMessage(error),
+          );
     const inflicted = { kind, target, at, failure };
     told(inflicted);
     return inflicted;

@@ -1,11 +1,10 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { eventually } from '../../support/waiting.ts';
 import type { Random } from '../random.ts';
 import type { Link, Stage } from '../stage.ts';
 import type { Fault, FaultKind } from './fault.ts';
-import { pause, rounded } from './pausing.ts';
+import { pause, readyToStrike, rounded } from './pausing.ts';
 
-/** How long a link may take to have something on it to strike at. */
+/** How long it may take until something passes whose reply can be lost. */
 const TRAFFIC_MS = 60_000;
 /** What passes when something has been decided: the reply to it is the one to lose. */
 const COMMITS: Readonly<Record<Link['to'], Readonly<Record<Stage['kind'], readonly [string, ...string[]]>>>> =
@@ -32,7 +31,7 @@ function linkFault(
     holds: to,
     seconds: fault.seconds,
     async inflict(signal) {
-      await eventually(() => link.proxy.connections > 0, TRAFFIC_MS);
+      await readyToStrike('no connection', () => link.proxy.connections > 0, signal);
       await fault.inflict(link, signal);
     },
   };

@@ -1,7 +1,7 @@
 import { stateOf } from '../member.ts';
 import { eventually } from '../../support/waiting.ts';
 import type { Fault, FaultKind } from './fault.ts';
-import { pause, rounded } from './pausing.ts';
+import { pause, readyToStrike, rounded } from './pausing.ts';
 
 /** kill -9; whoever keeps it running starts it again. */
 export const postgresKilled: FaultKind = (_random, { postgres }): Fault => ({
@@ -112,7 +112,7 @@ export const redisFlushed: FaultKind = (_random, { redis }): Fault => ({
   target: 'redis',
   holds: 'redis',
   seconds: 0,
-  async inflict() {
+  async inflict(signal) {
     if (redis === null) throw new Error('There is no Redis');
     await eventually(async () => Number(await redis.call('DBSIZE')) > 0);
     await redis.call('FLUSHALL');
