@@ -16,7 +16,8 @@ something was, or when a fault could not be applied.
   --minutes <m>       of load and faults; default 2. At 10: 10,000 jobs of 1,000 users
   --deployment <kind> embedded or distributed; default both, one after the other
   --faults <names>    only kinds of faults with one of these in their name, e.g. redis,SIGSTOP
-  --keep              keep the artefacts of a run that went well, too`;
+  --keep              keep the artefacts of a run that went well, too
+  --help              this text`;
 
 interface Settings {
   readonly seed: number;
@@ -27,7 +28,7 @@ interface Settings {
 }
 
 /** @throws Error about what cannot be understood */
-function readSettings(): Settings {
+function readSettings(): Settings | null {
   const { values } = parseArgs({
     options: {
       seed: { type: 'string', default: '1' },
@@ -35,8 +36,10 @@ function readSettings(): Settings {
       deployment: { type: 'string' },
       faults: { type: 'string', default: '' },
       keep: { type: 'boolean', default: false },
+      help: { type: 'boolean', default: false },
     },
   });
+  if (values.help) return null;
   const [seed, minutes] = [Number(values.seed), Number(values.minutes)];
   if (!Number.isSafeInteger(seed) || seed < 0) throw new Error('--seed must be a whole number');
   if (!(minutes > 0 && minutes <= 60)) throw new Error('--minutes must be more than 0 and at most 60');
@@ -70,6 +73,10 @@ async function runOne(deployment: DeploymentKind, settings: Settings, signal: Ab
 
 async function main(): Promise<number> {
   const settings = readSettings();
+  if (settings === null) {
+    console.log(USAGE);
+    return 0;
+  }
   const outside = await inNamespaceOfItsOwn();
   if (outside !== null) return outside;
   const stop = new AbortController();
@@ -80,17 +87,14 @@ async function main(): Promise<number> {
   let kept = true;
   for (const deployment of settings.deployments)
     kept = (await runOne(deployment, settings, stop.signal)) && kept;
-  process.off('disconnect', breakOff);
-  if (process.connected) process.disconnect();
   return kept ? 0 : 1;
 }
 
+/** Ends the process, whatever is still under way in it: what it has started is killed with it. */
 try {
-  process.exitCode = await main();
+  process.exit(await main());
 } catch (error) {
   const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
-  process.stderr.write(
-    process.argv.length > 2 || error instanceof TypeError ? `${text}\n\n${USAGE}\n` : `${text}\n`,
-  );
-  process.exitCode = 2;
+  process.stderr.write(`${text}\n`);
+  process.exit(2);
 }

@@ -114,7 +114,7 @@ export const redisFlushed: FaultKind = (_random, { redis }): Fault => ({
   seconds: 0,
   async inflict(signal) {
     if (redis === null) throw new Error('There is no Redis');
-    await eventually(async () => Number(await redis.call('DBSIZE')) > 0);
+    await readyToStrike('no key', async () => Number(await redis.call('DBSIZE')) > 0, signal);
     await redis.call('FLUSHALL');
   },
 });
