@@ -3,7 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { Role } from '../../src/config.ts';
 import { errorMessage } from '../../src/errors.ts';
 import { spawnService } from '../support/service-process.ts';
-import type { ServiceProcess } from '../support/service-process.ts';
+import type { Exit, ServiceProcess } from '../support/service-process.ts';
 import type { ServiceSettings } from '../support/service.ts';
 import { eventually } from '../support/waiting.ts';
 import type { Artefacts } from './artefacts.ts';
@@ -21,13 +21,15 @@ export interface MemberOptions {
 const UP_MS = 60_000;
 /** A start is refused while a part is away; whoever runs a service tries again, as docker-compose does. */
 const STARTS = 20;
+/** Characters. */
+const LAST_WORDS = 2_000;
 const WRONG_CLOCK = new URL('./preload/wrong-clock.mjs', import.meta.url).href;
 
 /** One process of the service, killed and started again as often as the run wants. */
 export class Member {
   readonly name: string;
   readonly roles: readonly Role[];
-  /** Ends that nobody had asked for. */
+  /** Ends that nobody had asked for, with the last words. */
   readonly deaths: string[] = [];
   /** Starts that were refused. */
   refusedStarts = 0;
@@ -68,7 +70,7 @@ export class Member {
     return this.#process?.hasSaid(text) ?? false;
   }
 
-  /** Ends it, as asked for. @throws when it had ended by itself before, or ends otherwise */
+  /** Ends it; an end of another kind than was asked for is noted among its deaths. @throws when it does not run */
   async end(signal: 'SIGTERM' | 'SIGKILL'): Promise<void> {
     const ending = this.#process;
     if (ending === null || ending.hasEnded) throw new Error(`${this.name} does not run`);
@@ -76,10 +78,7 @@ export class Member {
     this.#url = null;
     const exit = await ending.end(signal);
     const wanted = signal === 'SIGKILL' ? exit.signal === 'SIGKILL' : exit.code === 0;
-    if (!wanted)
-      throw new Error(
-        `${this.name} ended on ${signal} with ${exit.signal ?? String(exit.code)}:\n${exit.output}`,
-      );
+    if (!wanted) this.#died(exit, ` on ${signal}`);
   }
 
   /** Stops it in its tracks, and sees to it. */
@@ -112,9 +111,7 @@ export class Member {
         void started.ended.then((exit) => {
           if (this.#process !== started || this.#gone) return;
           this.#url = null;
-          this.deaths.push(
-            `${this.name} ended by itself with ${exit.signal ?? String(exit.code)}:\n${exit.output}`,
-          );
+          this.#died(exit, ' by itself');
         });
         return;
       } catch (error) {
@@ -125,6 +122,11 @@ export class Member {
         await delay(500);
       }
     }
+  }
+
+  #died({ code, signal, output }: Exit, how: string): void {
+    const words = output.slice(-LAST_WORDS);
+    this.deaths.push(`${this.name} ended${how} with ${signal ?? `exit code ${String(code)}`}:\n${words}`);
   }
 
   #spawn(clockOffsetMs: number): ServiceProcess {

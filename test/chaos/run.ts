@@ -113,7 +113,10 @@ async function strain(stage: Stage, options: RunOptions, releasers: Releasers): 
           ? []
           : [{ promise: 'every fault is applied', particulars: `${kind}, ${target}: ${failure}` }],
       ),
-      ...unasked.map((particulars) => ({ promise: 'no process ends by itself', particulars })),
+      ...unasked.map((particulars) => ({
+        promise: 'a process ends as it is asked to, and not before',
+        particulars,
+      })),
       ...trouble,
       ...judged.violations,
     ],

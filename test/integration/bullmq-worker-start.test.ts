@@ -22,7 +22,7 @@ async function setUp() {
     await proxy.close();
     await test.drop();
   });
-  return { queue, proxy, warnings };
+  return { queue, proxy, warnings, database: test.database };
 }
 
 const entry = () => ({ kind: 'job', jobId: randomUUID(), round: 1, attempt: 1, dueAt: new Date() }) as const;
@@ -70,4 +70,19 @@ it('stops while Postgres is away', async () => {
   await eventually(() => warnings.length > 0, 20_000);
   await consumer.stop();
   back();
+});
+
+it('leaves no connection behind when it is stopped as it starts', async () => {
+  const { queue, database } = await setUp();
+  for (let n = 0; n < 10; n++) {
+    const consumer = queue.consume(2, () => Promise.resolve({ done: true }));
+    await consumer.stop();
+  }
+  // The name that BullMQ gives the connection on which a worker listens.
+  await eventually(async () => {
+    const { rowCount } = await database.query(
+      `SELECT FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'asyncly'`,
+    );
+    return rowCount === 0;
+  });
 });

@@ -23,7 +23,6 @@ export function createPostgresWorker(
 ): Closable {
   const closing = new AbortController();
   const listeners: ((error: Error) => void)[] = [];
-  let current: { close(): Promise<void> } | null = null;
   const createBackend: typeof createPostgresBackend = (...given) =>
     patient(createPostgresBackend(...given), closing.signal);
   const settings = { ...options, autorun: false, runRetryDelay: RETRY_MS };
@@ -32,33 +31,38 @@ export function createPostgresWorker(
     for (const listener of listeners) listener(error);
   }
 
-  async function begin(): Promise<void> {
+  /** @returns the worker once its connections are made; null when it is closed before */
+  async function connect(): Promise<Fetching | null> {
     for (let failures = 1; !closing.signal.aborted; failures++) {
       const worker = new Worker(queueName, processor, settings, createBackend);
       worker.on('error', tell);
-      current = worker;
       try {
+        // Also when it is to be closed: a connection that is being made then would stay behind.
         await worker.waitUntilReady();
-        if (!isAborted(closing.signal)) await worker.run();
-        return;
+        if (!isAborted(closing.signal)) return worker;
       } catch (error) {
-        if (isAborted(closing.signal)) return;
-        tell(error as Error);
-        await worker.close().catch(() => undefined);
-        await sleep(backoff(failures, RETRY_MS, MOST_RETRY_MS), closing.signal);
+        if (!isAborted(closing.signal)) tell(error as Error);
       }
+      await worker.close().catch(() => undefined);
+      await sleep(backoff(failures, RETRY_MS, MOST_RETRY_MS), closing.signal);
     }
+    return null;
   }
 
-  const running = begin();
+  const connecting = connect();
+  connecting.then((worker) => worker?.run()).catch(tell);
   return {
     on: (_event, listener) => listeners.push(listener),
     async close() {
       closing.abort();
-      await current?.close();
-      await running;
+      await (await connecting)?.close();
     },
   };
+}
+
+interface Fetching {
+  run(): Promise<void>;
+  close(): Promise<void>;
 }
 
 type Backend = ReturnType<typeof createPostgresBackend>;
