@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { writeFile } from 'node:fs/promises';
 import { errorMessage } from '../../src/errors.ts';
 import { createEventStoreDbEventStore } from '../../src/infrastructure/eventstoredb/event-store.ts';
@@ -39,14 +40,24 @@ const USERS_PER_MINUTE = 100;
 export async function runChaos(options: RunOptions): Promise<Report> {
   const { deployment, artefacts, signal } = options;
   const releasers = new Releasers(silentLogger);
+  const over = new AbortController();
   try {
     const stage = await openStage(deployment, artefacts);
     releasers.push('stage', () => stage.stop());
-    signal.throwIfAborted();
-    return await strain(stage, options, releasers);
+    const run = strain(stage, options, releasers);
+    // A run that is broken off does not wait for what it waits for; cleaning up ends it.
+    run.catch(() => undefined);
+    return await Promise.race([run, untilAborted(signal, over.signal)]);
   } finally {
+    over.abort();
     await releasers.releaseAll();
   }
+}
+
+/** Rejects when the signal aborts, with its reason. @param over ends the wait */
+async function untilAborted(signal: AbortSignal, over: AbortSignal): Promise<never> {
+  if (!signal.aborted) await once(signal, 'abort', { signal: over });
+  throw signal.reason;
 }
 
 async function strain(stage: Stage, options: RunOptions, releasers: Releasers): Promise<Report> {

@@ -1,4 +1,3 @@
-import { once } from 'node:events';
 import { errorMessage } from '../../../src/errors.ts';
 import { pause, rounded } from './pausing.ts';
 import type { Scheduled } from './schedule.ts';
@@ -25,7 +24,6 @@ export async function inflictAll(
   const began = performance.now();
   const elapsed = (): number => (performance.now() - began) / 1_000;
   const held = new Map<string, Promise<unknown>>();
-  const over = new AbortController();
 
   async function inflict({ fault, at: planned }: Scheduled): Promise<Inflicted> {
     signal.throwIfAborted();
@@ -43,8 +41,6 @@ export async function inflictAll(
     return inflicted;
   }
 
-  const aborted = once(signal, 'abort', { signal: over.signal });
-  aborted.catch(() => undefined);
   const all = schedule.map(async (scheduled) => {
     await pause(Math.max(0, scheduled.at - elapsed()), signal);
     const { holds } = scheduled.fault;
@@ -55,12 +51,5 @@ export async function inflictAll(
     );
     return turn;
   });
-  try {
-    // A run that is broken off does not wait for faults that wait for something.
-    await Promise.race([Promise.allSettled(all), aborted]);
-    signal.throwIfAborted();
-    return await Promise.all(all);
-  } finally {
-    over.abort();
-  }
+  return Promise.all(all);
 }
