@@ -28,10 +28,8 @@ export async function verifyByCommand({
 }: Stage): Promise<{ rows: Verdict; events: Verdict }> {
   const run = (...args: string[]): Promise<CliExit> =>
     runCli([...args, '--json'], { cwd: folder, env: settings });
-  return {
-    rows: readModelsVerdict(await run('projections', 'verify')),
-    events: sealsVerdict(await run('audit', 'verify')),
-  };
+  const [projections, audit] = await Promise.all([run('projections', 'verify'), run('audit', 'verify')]);
+  return { rows: readModelsVerdict(projections), events: sealsVerdict(audit) };
 }
 
 type Said = Pick<CliExit, 'code' | 'stdout' | 'stderr'>;
