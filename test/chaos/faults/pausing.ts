@@ -13,7 +13,7 @@ export function rounded(seconds: number): number {
 }
 
 /** How long a fault waits for its target to be in a state to be struck. */
-const TARGET_MS = 30_000;
+const TARGET_MS = 75_000;
 
 /** Waits until something can be struck. @param what is waited for @throws the signal's reason, or an Error that says what was not to be had */
 export async function readyToStrike(
