@@ -23,7 +23,7 @@ function linkFault(
   to: Link['to'],
   fault: { what: string; seconds: number; inflict: Inflict },
 ): Fault {
-  const link = random.pick(links.filter((one) => one.to === to));
+  const [link, ...others] = random.shuffled(links.filter((one) => one.to === to));
   if (link === undefined) throw new Error(`There is no link to ${to}`);
   return {
     kind: `${fault.what}: ${to}`,
@@ -31,8 +31,10 @@ function linkFault(
     holds: to,
     seconds: fault.seconds,
     async inflict(signal) {
-      await readyToStrike('no connection', () => link.proxy.connections > 0, signal);
-      await fault.inflict(link, signal);
+      // The processes at one end may be down themselves: then those at the other are struck.
+      const inUse = (): Link | undefined => [link, ...others].find(({ proxy }) => proxy.connections > 0);
+      await readyToStrike('no connection', () => inUse() !== undefined, signal);
+      await fault.inflict(inUse() ?? link, signal);
     },
   };
 }
