@@ -23,7 +23,8 @@ function linkFault(
   to: Link['to'],
   fault: { what: string; seconds: number; inflict: Inflict },
 ): Fault {
-  const [link, ...others] = random.shuffled(links.filter((one) => one.to === to));
+  const own = links.filter((one) => one.to === to);
+  const link = random.pick(own);
   if (link === undefined) throw new Error(`There is no link to ${to}`);
   return {
     kind: `${fault.what}: ${to}`,
@@ -32,7 +33,7 @@ function linkFault(
     seconds: fault.seconds,
     async inflict(signal) {
       // The processes at one end may be down themselves: then those at the other are struck.
-      const inUse = (): Link | undefined => [link, ...others].find(({ proxy }) => proxy.connections > 0);
+      const inUse = (): Link | undefined => [link, ...own].find(({ proxy }) => proxy.connections > 0);
       await readyToStrike('no connection', () => inUse() !== undefined, signal);
       await fault.inflict(inUse() ?? link, signal);
     },
