@@ -18,7 +18,8 @@ export interface MemberOptions {
   readonly artefacts: Artefacts;
 }
 
-const UP_MS = 60_000;
+/** A start that hangs, on a connection that leads nowhere, is given up; the first ones share the machine with each other. */
+const UP_MS = 40_000;
 /** A start is refused while a part is away; whoever runs a service tries again, as docker-compose does. */
 const STARTS = 20;
 /** Characters. */

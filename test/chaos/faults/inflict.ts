@@ -13,7 +13,7 @@ export interface Inflicted {
 }
 
 /** How late a fault may come, in seconds. After that nothing works any more, and the rest of the schedule need not be waited for. */
-const MOST_LATE = 120;
+const MOST_LATE = 240;
 
 /** Carries a schedule out. Faults overlap, unless they strike at the same thing. @throws the signal's reason */
 export async function inflictAll(
