@@ -33,11 +33,11 @@ const KINDS: readonly [Kind, ...Kind[]] = [
   (random) => ({ type: random.pick(['send-email', 'resize-image', 'generate-report', 'of-no-handler']) }),
 ];
 
-/** The jobs of a run: the same seed gives the same ones. */
-export function planJobs(random: Random, jobs: number, users: number): JobPlan[] {
-  return Array.from({ length: jobs }, (_, n): JobPlan => {
+/** The jobs of a run, as many as are asked for: the same seed gives the same ones. */
+export function* planJobs(random: Random, users: number): Generator<JobPlan, never> {
+  for (let n = 0; ; n++) {
     const { type, payload = {} } = random.pick(KINDS)(random);
-    return {
+    yield {
       n,
       user: n % users,
       type,
@@ -50,7 +50,7 @@ export function planJobs(random: Random, jobs: number, users: number): JobPlan[]
         : null,
       retry: random.chance(0.3),
     };
-  });
+  }
 }
 
 function moodOf(random: Random): Mood {

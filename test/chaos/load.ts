@@ -7,14 +7,18 @@ import type { JobPlan } from './job-plan.ts';
 import type { FlakyReceiver } from './receiver.ts';
 
 export interface LoadOptions {
-  readonly plans: readonly JobPlan[];
+  readonly plans: Iterable<JobPlan>;
+  /** Submissions at least. */
+  readonly jobs: number;
   readonly users: readonly User[];
   /** Addresses of the apis. */
   readonly apis: readonly string[];
   readonly receiver: FlakyReceiver;
   readonly history: History;
-  /** Milliseconds over which the submissions are spread evenly. */
+  /** Milliseconds over which that many submissions are spread evenly. */
   readonly overMs: number;
+  /** Until then the users go on at the same pace: faults that come late strike at somebody as well. */
+  readonly until: AbortSignal;
   readonly signal: AbortSignal;
 }
 
@@ -28,11 +32,13 @@ const POLLS = 30;
 
 /** What the users do. Resolves when each has done what it had planned, or given up. */
 export async function runLoad(options: LoadOptions): Promise<void> {
-  const { plans, overMs, signal } = options;
+  const { plans, jobs, overMs, until, signal } = options;
   const began = performance.now();
   const underWay = new Set<Promise<void>>();
-  for (const [index, plan] of plans.entries()) {
-    const due = (overMs * index) / plans.length - (performance.now() - began);
+  let index = 0;
+  for (const plan of plans) {
+    if (index >= jobs && until.aborted) break;
+    const due = (overMs * index++) / jobs - (performance.now() - began);
     if (due > 0) await delay(due, undefined, { signal });
     while (underWay.size >= MOST_UNDER_WAY) await Promise.race(underWay);
     signal.throwIfAborted();

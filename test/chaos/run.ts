@@ -73,18 +73,21 @@ async function strain(stage: Stage, options: RunOptions, releasers: Releasers): 
   for (const { fault, at } of schedule)
     say(`  ${at} s: ${fault.kind}, ${fault.target}${fault.seconds > 0 ? `, for ${fault.seconds} s` : ''}`);
   const users = await createUsers(database, Math.max(1, Math.round(USERS_PER_MINUTE * minutes)));
-  const plans = planJobs(forJobs, Math.round(JOBS_PER_MINUTE * minutes), users.length);
+  const plans = planJobs(forJobs, users.length);
+  const jobs = Math.round(JOBS_PER_MINUTE * minutes);
   await untilReady(stage);
-  say(`Up. ${plans.length} jobs of ${users.length} users.`);
+  say(`Up. ${jobs} jobs of ${users.length} users.`);
 
   const history = new History();
-  const given = { plans, users, apis: apisOf(stage), receiver, history, overMs: minutes * 60_000, signal };
-  const load = runLoad(given);
+  const faultsOver = new AbortController();
+  const pace = { plans, jobs, overMs: minutes * 60_000, until: faultsOver.signal };
+  const load = runLoad({ ...pace, users, apis: apisOf(stage), receiver, history, signal });
   // Awaited below; until then a failure of the faults comes first.
   load.catch(() => undefined);
   const faults = await inflictAll(schedule, signal, ({ at, kind, target, failure }) =>
     say(`  ${at} s: ${kind}, ${target}${failure === null ? '' : `: NOT APPLIED, ${failure}`}`),
   );
+  faultsOver.abort();
   const sinceLastFault = stopwatch();
   const trouble: { promise: string; particulars: string }[] = [];
   const promised = async (promise: string, work: Promise<void>): Promise<number> => {

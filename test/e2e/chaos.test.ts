@@ -8,7 +8,7 @@ const MAIN = fileURLToPath(new URL('../chaos/main.ts', import.meta.url));
 
 describeWithRedis('chaos', () => {
   it('keeps every promise through a short run of a fixed seed', async () => {
-    // Twenty seconds: a worker and Postgres killed, the disk full, Redis emptied, the reply to an append lost.
+    // Twenty seconds: a worker killed, the disk full, Redis emptied.
     const args = ['--seed', '2417', '--minutes', '0.3334', '--deployment', 'distributed'];
     const run = spawn(process.execPath, ['--import', import.meta.resolve('tsx'), MAIN, ...args], {
       stdio: ['ignore', 'pipe', 'pipe'],

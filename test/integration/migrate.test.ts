@@ -3,10 +3,13 @@ import { cp, mkdtemp, rm, writeFile, appendFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { afterEach, describe, expect, it } from 'vitest';
+import pg from 'pg';
+import { afterEach, describe, expect, it, onTestFinished } from 'vitest';
 import { StartupError } from '../../src/errors.ts';
 import { migrate } from '../../src/infrastructure/postgres/migrate.ts';
+import { createCuttingProxy } from '../support/cutting-proxy.ts';
 import { createTestDatabase, silentLogger } from '../support/database.ts';
+import { eventually } from '../support/waiting.ts';
 
 const logger = silentLogger;
 const folders: string[] = [];
@@ -48,6 +51,31 @@ describe('migrate', () => {
       `SELECT to_regclass('eventstore.events') IS NOT NULL AS events, to_regclass('bullmq.migration') IS NOT NULL AS queue`,
     );
     expect(tables.rows).toEqual([{ events: true, queue: true }]);
+  }, 60_000);
+
+  it('gives up on a Postgres that falls silent, naming it', async () => {
+    await using test = await createTestDatabase();
+    const url = new URL(test.url);
+    const proxy = await createCuttingProxy({ host: url.hostname, port: Number(url.port) });
+    onTestFinished(() => proxy.close());
+    url.port = String(proxy.port);
+    // Somebody else holds the lock, so that there is time for it.
+    const other = new pg.Client(test.url);
+    other.on('error', () => undefined);
+    await other.connect();
+    onTestFinished(() => other.end());
+    await other.query('SELECT pg_advisory_lock(4170236801)');
+    const waiting = migrate(url.href, { logger });
+    waiting.catch(() => undefined);
+    await eventually(async () => {
+      const { rows } = await test.database.query(
+        `SELECT FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%pg_try_advisory_lock%' AND pid <> pg_backend_pid()`,
+      );
+      return rows.length > 0;
+    });
+    proxy.swallow();
+    await expect(waiting).rejects.toThrow(StartupError);
+    await expect(waiting).rejects.toThrow(/Lost Postgres/);
   }, 60_000);
 
   it('refuses a database that a newer version has migrated', async () => {

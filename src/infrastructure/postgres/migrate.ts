@@ -1,12 +1,13 @@
 import { createHash } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
+import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { runMigrations, SchemaVersionMismatchError } from 'bullmq';
 import pg from 'pg';
 import type { Queryable } from '../../database.ts';
 import { errorMessage, StartupError } from '../../errors.ts';
 import type { Logger } from '../../logger.ts';
-import { sqlState } from './errors.ts';
+import { isConnectionLoss } from './errors.ts';
 
 /** The Postgres schema that BullMQ's tables live in when the queue is kept in Postgres. */
 export const QUEUE_SCHEMA = 'bullmq';
@@ -29,6 +30,10 @@ const DIRECTORY = fileURLToPath(new URL('../../../migrations/', import.meta.url)
 const LOCK = 4_170_236_801;
 /** How long to wait for another process's migration, in milliseconds. */
 const LOCK_TIMEOUT = 120_000;
+const LOCK_RETRY = 100;
+/** Milliseconds until a statement that is not answered means that Postgres is gone; a migration may take a day. */
+const QUERY_TIMEOUT = 10_000;
+const MIGRATION_TIMEOUT = 24 * 3_600_000;
 const LEDGER = 'schema_migrations';
 
 /**
@@ -45,6 +50,7 @@ export async function migrate(database: string | pg.Client, options: MigrateOpti
     connectionString: database,
     connectionTimeoutMillis: 5_000,
     keepAlive: true,
+    query_timeout: QUERY_TIMEOUT,
   });
   // A lost connection also fails the statement under way; without a listener it would end the process.
   client.on('error', () => undefined);
@@ -52,7 +58,14 @@ export async function migrate(database: string | pg.Client, options: MigrateOpti
     await client.connect().catch((error: unknown) => {
       throw new StartupError(`Cannot connect to Postgres: ${errorMessage(error)}`, {}, { cause: error });
     });
-    await migrateClient(client, migrations, options.logger);
+    await migrateClient(client, migrations, options.logger).catch((error: unknown) => {
+      if (!isConnectionLoss(error)) throw error;
+      throw new StartupError(
+        `Lost Postgres while its schema was looked at: ${errorMessage(error)}`,
+        {},
+        { cause: error },
+      );
+    });
   } finally {
     await client.end().catch(() => undefined);
   }
@@ -106,16 +119,20 @@ async function migrateClient(
   }
 }
 
+/** Asks again and again: a statement that waits for the lock would look like a Postgres that does not answer. */
 async function lock(client: pg.Client): Promise<void> {
-  try {
-    await client.query(`SET lock_timeout = ${LOCK_TIMEOUT}`);
-    await client.query('SELECT pg_advisory_lock($1)', [LOCK]);
-    await client.query('RESET lock_timeout');
-  } catch (error) {
-    if (sqlState(error) !== '55P03') throw error;
-    throw new StartupError(
-      `Another process has been migrating this database for more than ${LOCK_TIMEOUT / 1_000} s; see pg_locks for who holds the advisory lock ${LOCK}`,
-    );
+  const deadline = performance.now() + LOCK_TIMEOUT;
+  for (;;) {
+    const { rows } = await client.query<{ locked: boolean }>('SELECT pg_try_advisory_lock($1) AS locked', [
+      LOCK,
+    ]);
+    if (rows[0]?.locked) return;
+    if (performance.now() > deadline) {
+      throw new StartupError(
+        `Another process has been migrating this database for more than ${LOCK_TIMEOUT / 1_000} s; see pg_locks for who holds the advisory lock ${LOCK}`,
+      );
+    }
+    await delay(LOCK_RETRY);
   }
 }
 
@@ -158,7 +175,7 @@ async function apply(
 ): Promise<void> {
   try {
     await client.query('BEGIN');
-    await client.query(sql);
+    await client.query(unhurried(sql));
     await client.query(`INSERT INTO ${LEDGER} (number, name, checksum) VALUES ($1, $2, $3)`, [
       number,
       name,
@@ -170,6 +187,15 @@ async function apply(
     throw new StartupError(`Migration ${name} failed: ${errorMessage(error)}`, { name }, { cause: error });
   }
   logger.info({ migration: name }, 'Migration applied');
+}
+
+/** A statement that may take longer than Postgres may be silent otherwise. */
+function unhurried(text: string): pg.QueryConfig {
+  const config: pg.QueryConfig & { readonly query_timeout: number } = {
+    text,
+    query_timeout: MIGRATION_TIMEOUT,
+  };
+  return config;
 }
 
 async function loadMigrations(directory: string): Promise<Migration[]> {

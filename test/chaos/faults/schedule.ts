@@ -51,7 +51,7 @@ export interface Scheduled {
 }
 
 /** Seconds from one fault to the next: mostly less than it takes to get over one. */
-const BETWEEN = [0.5, 6] as const;
+const BETWEEN = [1, 10] as const;
 
 /**
  * Draws the faults of so many seconds. Every kind comes once before any comes again.
