@@ -1,4 +1,5 @@
 import { errorMessage } from '../../../src/errors.ts';
+import type { Fault } from './fault.ts';
 import { pause, rounded } from './pausing.ts';
 import type { Scheduled } from './schedule.ts';
 
@@ -14,6 +15,9 @@ export interface Inflicted {
 
 /** How late a fault may come, in seconds. After that nothing works any more, and the rest of the schedule need not be waited for. */
 const MOST_LATE = 240;
+/** A fault that met nobody, since other faults had struck its target down, is tried again. */
+const TRIES = 3;
+const BETWEEN_TRIES = 5;
 
 /** Carries a schedule out. Faults overlap, unless they strike at the same thing. @throws the signal's reason */
 export async function inflictAll(
@@ -32,10 +36,7 @@ export async function inflictAll(
     const failure =
       at - planned > MOST_LATE
         ? 'it came too late, since those before it took too long'
-        : await fault.inflict(signal).then(
-            () => null,
-            (error: unknown) => errorMessage(error),
-          );
+        : await applied(fault, signal);
     const inflicted = { kind, target, at, failure };
     told(inflicted);
     return inflicted;
@@ -52,4 +53,18 @@ export async function inflictAll(
     return turn;
   });
   return Promise.all(all);
+}
+
+/** @returns why it could not be applied; null when it was */
+async function applied(fault: Fault, signal: AbortSignal): Promise<string | null> {
+  for (let tries = 1; ; tries++) {
+    try {
+      await fault.inflict(signal);
+      return null;
+    } catch (error) {
+      signal.throwIfAborted();
+      if (tries === TRIES) return errorMessage(error);
+      await pause(BETWEEN_TRIES, signal);
+    }
+  }
 }
