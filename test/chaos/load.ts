@@ -108,7 +108,8 @@ class UserOfJob {
         submission.jobId = (answer!.body.data as { id: string }).id;
         return submission;
       }
-      if (outcome === 'failed' && answer !== null) {
+      // An api that stands still while a request comes in answers 408 when it goes on: it has not seen all of it.
+      if (outcome === 'failed' && answer !== null && answer.status !== 408) {
         this.#odd(`A submission was refused: ${answer.status} ${answer.body.message ?? ''}`, null);
         return submission;
       }
