@@ -1,5 +1,6 @@
 import { setMaxListeners } from 'node:events';
 import { parseArgs } from 'node:util';
+import { setup as compile } from '../support/compiled.ts';
 import { Artefacts } from './artefacts.ts';
 import { inNamespaceOfItsOwn } from './namespace.ts';
 import { reportText } from './report.ts';
@@ -79,6 +80,7 @@ async function main(): Promise<number> {
   }
   const outside = await inNamespaceOfItsOwn();
   if (outside !== null) return outside;
+  compile();
   const stop = new AbortController();
   // Each wait of each user listens.
   setMaxListeners(0, stop.signal);

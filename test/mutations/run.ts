@@ -12,7 +12,16 @@ import { startTestPostgres } from '../support/test-postgres.ts';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 /** What the tests need of the work tree. Other folders may be large, or change while this runs. */
-const NEEDED = ['examples', 'migrations', 'package.json', 'src', 'test', 'tsconfig.json', 'vitest.config.ts'];
+const NEEDED = [
+  'examples',
+  'migrations',
+  'package.json',
+  'src',
+  'test',
+  'tsconfig.build.json',
+  'tsconfig.json',
+  'vitest.config.ts',
+];
 
 const { positionals } = parseArgs({ allowPositionals: true });
 const words = positionals.join(' ');

@@ -1,8 +1,8 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { fileURLToPath } from 'node:url';
+import { compiled } from './compiled.ts';
 
-const CLI = fileURLToPath(new URL('../../src/cli/asyncly.ts', import.meta.url));
+const CLI = compiled('cli/asyncly');
 
 export interface CliExit {
   readonly code: number | null;
@@ -30,7 +30,7 @@ export interface CliSettings {
 /** `asyncly …` as a process of its own. */
 export function spawnCli(args: readonly string[], { cwd, env }: CliSettings): CliProcess {
   const { PATH, HOME, TMPDIR } = process.env;
-  const child = spawn(process.execPath, ['--import', import.meta.resolve('tsx'), CLI, ...args], {
+  const child = spawn(process.execPath, [CLI, ...args], {
     cwd,
     env: {
       ...(PATH !== undefined && { PATH }),

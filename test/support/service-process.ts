@@ -1,12 +1,12 @@
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
+import { compiled } from './compiled.ts';
 import type { ServiceSettings } from './service.ts';
 import { eventually } from './waiting.ts';
 
-const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
+const MAIN = compiled('main');
 /** How much of what a process says is kept, in characters, unless a test wants it all. */
 const KEPT_OUTPUT = 20_000;
 
@@ -49,7 +49,7 @@ export interface SpawnOptions {
 }
 
 /**
- * Spawns `src/main.ts` in an empty environment but for what a shell has, plus these settings.
+ * Spawns the service in an empty environment but for what a shell has, plus these settings.
  * @param cwd where a `.env` file would be read
  */
 export function spawnService(
@@ -58,8 +58,8 @@ export function spawnService(
   { kept = KEPT_OUTPUT, imports = [], onOutput }: SpawnOptions = {},
 ): ServiceProcess {
   const { PATH, HOME, TMPDIR } = process.env;
-  const loaded = [import.meta.resolve('tsx'), ...imports].flatMap((module) => ['--import', module]);
-  const child = spawn(process.execPath, [...loaded, MAIN], {
+  const loaded = imports.flatMap((module) => ['--import', module]);
+  const child = spawn(process.execPath, [...loaded, '--enable-source-maps', MAIN], {
     cwd,
     env: {
       ...(PATH !== undefined && { PATH }),

@@ -13,8 +13,6 @@ export type ReadLog = (request: PageRequest) => Promise<AskedPage>;
 
 /** What is kept. A subscriber who falls further behind reads by itself. */
 const KEPT = { events: 2_000, bytes: 8 * 1024 * 1024 };
-/** Most events of one read at the end. */
-const EXTEND_BY = 500;
 
 /** The newest pages of the log with every stream's events, each beginning where the one before ends. */
 interface Tail {
@@ -41,9 +39,10 @@ export function createTail(read: (request: PageRequest) => Promise<Page>, pulse:
     return { page, beats };
   }
 
-  async function extend({ from, to, pages }: Tail): Promise<AskedPage> {
+  /** @param limit of whoever asks first: nobody is to hold more than it can take */
+  async function extend({ from, to, pages }: Tail, limit: number): Promise<AskedPage> {
     const { beats } = pulse;
-    const page = await read({ after: to, prefixes: [], limit: EXTEND_BY, scan: EXTEND_BY });
+    const page = await read({ after: to, prefixes: [], limit, scan: limit });
     // Meanwhile it may have begun anew, further on.
     if (tail?.to === to && page.position > to)
       tail = trimmed({ from, to: page.position, pages: [...pages, page] });
@@ -55,7 +54,7 @@ export function createTail(read: (request: PageRequest) => Promise<Page>, pulse:
     // There may be more by now: whoever comes to the end of these asks.
     if (request.after < tail.to)
       return { page: { ...cut(tail.pages, request), atHead: false }, beats: pulse.beats };
-    extending ??= extend(tail).finally(() => (extending = null));
+    extending ??= extend(tail, request.limit).finally(() => (extending = null));
     const { page, beats } = await extending;
     return page.position < request.after ? readAlone(request) : { page: cut([page], request), beats };
   };
