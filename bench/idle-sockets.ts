@@ -1,5 +1,3 @@
-import { mkdir, writeFile } from 'node:fs/promises';
-import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { freePort } from '../src/infrastructure/embedded/ports.ts';
@@ -11,11 +9,10 @@ import { startEnvironment } from './lib/environment.ts';
 import { followAll } from './lib/live.ts';
 import { answers, startClient, startProcess } from './lib/processes.ts';
 import { describeRun } from './lib/report.ts';
+import { writeResults } from './lib/results.ts';
 
 // `npm run bench:idle-sockets`: README.md beside this says what it does and prints.
 
-/** From where npm starts scripts. */
-const RESULTS = path.resolve('bench/results');
 const CLIENT = 'bench/clients/idle-sockets.js';
 /** Promised of the whole process, in MB. */
 const MOST_MB = 500;
@@ -37,8 +34,7 @@ const sockets = Number(options.sockets);
 const releases: (() => Promise<unknown>)[] = [];
 try {
   const report = await measure();
-  await mkdir(RESULTS, { recursive: true });
-  await writeFile(path.join(RESULTS, 'idle-sockets.json'), `${JSON.stringify(report, null, 2)}\n`);
+  await writeResults('idle-sockets', report);
 } finally {
   for (const release of releases.reverse()) await release();
 }

@@ -1,5 +1,3 @@
-import { mkdir, writeFile } from 'node:fs/promises';
-import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { startEnvironment } from './lib/environment.ts';
 import type { Environment } from './lib/environment.ts';
@@ -9,12 +7,11 @@ import type { Rebuild } from './lib/rebuilding.ts';
 import { describeRun } from './lib/report.ts';
 import { startTraffic } from './rebuild/traffic.ts';
 import { startAsyncly } from './subjects/asyncly.ts';
+import { writeResults } from './lib/results.ts';
 import { eventually } from '../test/support/waiting.ts';
 
 // `npm run bench:rebuild`: README.md beside this says what it does and prints.
 
-/** From where npm starts scripts. */
-const RESULTS = path.resolve('bench/results');
 const AWAIT_MS = 600_000;
 /** How long traffic is kept up before a rebuild begins and after it has ended, in seconds. */
 const AROUND = 3;
@@ -34,8 +31,7 @@ const rate = Number(options.rate);
 const environment = await startEnvironment();
 try {
   const report = { ...(await describeRun(environment)), ...(await measure(environment)) };
-  await mkdir(RESULTS, { recursive: true });
-  await writeFile(path.join(RESULTS, 'rebuild-under-traffic.json'), `${JSON.stringify(report, null, 2)}\n`);
+  await writeResults('rebuild-under-traffic', report);
 } finally {
   await environment.stop();
 }

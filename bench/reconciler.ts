@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { Redis } from 'ioredis';
@@ -10,11 +10,10 @@ import { eventually } from '../test/support/waiting.ts';
 import { startEnvironment } from './lib/environment.ts';
 import { answers, startProcess } from './lib/processes.ts';
 import { describeRun } from './lib/report.ts';
+import { writeResults } from './lib/results.ts';
 
 // `npm run bench:reconciler`: README.md beside this says what it does and prints.
 
-/** From where npm starts scripts. */
-const RESULTS = path.resolve('bench/results');
 const HANDLERS = path.resolve('test/fixtures/handlers');
 /** Milliseconds: of each step, so that a service that has lost something ends the run. */
 const PATIENCE = 300_000;
@@ -52,8 +51,7 @@ interface Verdict {
 const releases: (() => Promise<unknown>)[] = [];
 try {
   const report = await measure();
-  await mkdir(RESULTS, { recursive: true });
-  await writeFile(path.join(RESULTS, 'reconciler.json'), `${JSON.stringify(report, null, 2)}\n`);
+  await writeResults('reconciler', report);
 } finally {
   for (const release of releases.reverse()) await release();
 }

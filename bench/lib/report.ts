@@ -1,11 +1,10 @@
 import { execFile } from 'node:child_process';
-import { mkdir, writeFile } from 'node:fs/promises';
 import { availableParallelism, cpus, totalmem } from 'node:os';
-import path from 'node:path';
 import { promisify } from 'node:util';
 import type { Environment } from './environment.ts';
 import type { Figures, Medians, Scenario, Target } from './scenario.ts';
 import { median } from './stats.ts';
+import { writeResults } from './results.ts';
 
 export interface Result {
   readonly scenario: Scenario;
@@ -28,9 +27,6 @@ export interface Outcome {
   readonly value: number | null;
   readonly met: boolean;
 }
-
-/** From where npm starts scripts. */
-const RESULTS = path.resolve('bench/results');
 
 /** Prints a scenario's medians and failures. @returns what became of its targets */
 export function print({ scenario, rounds, failures }: Result): readonly Outcome[] {
@@ -123,7 +119,6 @@ export async function describeRun(environment: Environment): Promise<object> {
 
 /** Writes every round's figures to `bench/results/<scenario>.json`. */
 export async function write(result: Result, outcomes: readonly Outcome[], run: object): Promise<void> {
-  await mkdir(RESULTS, { recursive: true });
   const { name, title } = result.scenario;
   const file = {
     scenario: name,
@@ -143,5 +138,5 @@ export async function write(result: Result, outcomes: readonly Outcome[], run: o
     rounds: Object.fromEntries(result.rounds),
     failures: result.failures,
   };
-  await writeFile(path.join(RESULTS, `${name}.json`), `${JSON.stringify(file, null, 2)}\n`);
+  await writeResults(name, file);
 }

@@ -1,10 +1,19 @@
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { UnavailableError } from '../../src/errors.ts';
 import { createDatabase } from '../../src/infrastructure/postgres/database.ts';
+import type { PostgresDatabase } from '../../src/infrastructure/postgres/database.ts';
 import { createCuttingProxy } from '../support/cutting-proxy.ts';
 import { createTestDatabase, silentLogger } from '../support/database.ts';
 import type { TestDatabase } from '../support/database.ts';
 import { createGate, eventually } from '../support/waiting.ts';
+
+/** One connection that plans its statements once. */
+function openPreparing({ url }: TestDatabase): PostgresDatabase {
+  const options = { url, max: 1, applicationName: 'test', logger: silentLogger, prepare: true };
+  const database = createDatabase(options);
+  onTestFinished(() => database.close());
+  return database;
+}
 
 describe('database', () => {
   it('reads bigint, timestamptz and json as the port says', async () => {
@@ -51,14 +60,7 @@ describe('database', () => {
 
   it('plans a prepared statement anew when what it returns has changed', async () => {
     await using test = await createTestDatabase({ migrated: false });
-    const database = createDatabase({
-      ...test,
-      max: 1,
-      applicationName: 'test',
-      logger: silentLogger,
-      prepare: true,
-    });
-    onTestFinished(() => database.close());
+    const database = openPreparing(test);
     await database.query('CREATE TABLE t (n int)');
     await database.query('INSERT INTO t VALUES ($1)', [1]);
     const select = () => database.query('SELECT * FROM t WHERE n = $1', [1]);
@@ -75,14 +77,7 @@ describe('database', () => {
 
   it('does not scan a table for a key because the table was small when the statement was planned', async () => {
     await using test = await createTestDatabase({ migrated: false });
-    const database = createDatabase({
-      ...test,
-      max: 1,
-      applicationName: 'test',
-      logger: silentLogger,
-      prepare: true,
-    });
-    onTestFinished(() => database.close());
+    const database = openPreparing(test);
     await database.query('CREATE TABLE t (n int PRIMARY KEY)');
     const explain = async (): Promise<string> => {
       const { rows } = await database.query<{ 'QUERY PLAN': string }>('EXPLAIN EXECUTE kept(1)');
