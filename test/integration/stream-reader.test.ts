@@ -5,6 +5,7 @@ import { createStreamReader } from '../../src/infrastructure/postgres/stream-rea
 import { readStreamPage } from '../../src/infrastructure/postgres/event-store-pages.ts';
 import { events } from '../support/job-spec.ts';
 import { createTestStore, stored } from '../support/store.ts';
+import { eventually } from '../support/waiting.ts';
 
 async function setup() {
   const opened = await createTestStore();
@@ -54,4 +55,22 @@ test('a statement that fails is told to all who share it, and later reads are an
   expect(new Set(outcomes.map(({ status }) => status))).toEqual(new Set(['rejected']));
   away = false;
   expect(await read(streams[3]!)).toHaveLength(3);
+});
+
+test('whoever has patience for a while waits no longer, whatever the reads before wait for', async () => {
+  const { store, streams } = await setup();
+  let asked = 0;
+  const silent = {
+    query: () => {
+      asked++;
+      return new Promise<never>(() => undefined);
+    },
+    transaction: () => Promise.reject(new Error('Not asked for')),
+  };
+  const impatient = store.impatient({ database: silent, patience: 50 });
+  // Enough to take up whatever is read at the same time; none of them is ever answered.
+  const before = streams.map((stream) => impatient.read(stream));
+  for (const each of before) each.catch(() => undefined);
+  await eventually(() => asked > 0);
+  await expect(impatient.read(streams[0]!)).rejects.toThrow(UnavailableError);
 });

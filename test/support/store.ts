@@ -3,11 +3,12 @@ import { encodeEvent } from '../../src/events/codec.ts';
 import type { DomainEvent } from '../../src/events/codec.ts';
 import type { EventStore, NewEvent, PositionedEvent } from '../../src/events/event-store.ts';
 import { createPostgresEventStore } from '../../src/infrastructure/postgres/event-store.ts';
+import type { PostgresEventStore } from '../../src/infrastructure/postgres/event-store.ts';
 import { createTestDatabase, silentLogger } from './database.ts';
 import type { TestDatabase } from './database.ts';
 
 export interface TestStore extends TestDatabase {
-  readonly store: EventStore;
+  readonly store: PostgresEventStore;
 }
 
 /** A database of the test's own with an event store in it. */

@@ -65,7 +65,7 @@ export function createPostgresEventStore(options: PostgresEventStoreOptions): Po
     impatient: (view) => ({
       ...store,
       append: append(view.patience),
-      read: createStreamReader(view.database),
+      read: createStreamReader(view.database, view.patience),
       head: () => readHead(view.database),
     }),
   };
