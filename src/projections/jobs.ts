@@ -5,12 +5,13 @@ import type { Job } from '../events/job.ts';
 import { jobFromRow } from '../queries/job-row.ts';
 import type { JobRow } from '../queries/job-row.ts';
 import type { ConsumedEvent } from '../subscriptions/consumer.ts';
+import { withTotals } from './jobs/totals.ts';
 import type { Projection } from './projection.ts';
 
-/** One row a job, at the state its stream folds to. */
+/** One row a job, at the state its stream folds to, and one row a user: how many jobs are in which status. */
 export const jobsProjection: Projection = {
   name: 'jobs',
-  tables: ['jobs'],
+  tables: ['jobs', 'job_totals'],
   readIndexes: ['jobs_by_user', 'jobs_by_user_status'],
   prefixes: [JOB_PREFIX],
   apply,
@@ -42,6 +43,7 @@ async function apply(events: readonly ConsumedEvent[], tx: Queryable): Promise<v
   );
   await update(
     changed.filter((job) => !created.has(job.id)),
+    known,
     tx,
   );
 }
@@ -91,26 +93,44 @@ const all = [
 ] as const;
 
 type Column = (typeof all)[number];
+type NamedType = readonly [name: string, type: string, ...rest: unknown[]];
 
-const names = (columns: readonly Column[]): string => columns.map(([name]) => name).join(', ');
-const unnest = (columns: readonly Column[]): string =>
+const names = (columns: readonly NamedType[]): string => columns.map(([name]) => name).join(', ');
+const unnest = (columns: readonly NamedType[]): string =>
   `unnest(${columns.map(([, type], index) => `$${index + 1}::${type}[]`).join(', ')}) AS given (${names(columns)})`;
 const values = (columns: readonly Column[], jobs: readonly Job[]): unknown[] =>
   columns.map(([, , valueOf]) => jobs.map((job) => valueOf(job)));
 
-/** A row that is there already came from the same stream: a replay over it brings it up to date, never back. */
-const INSERT = `INSERT INTO jobs (${names(all)}) SELECT ${names(all)} FROM ${unnest(all)}
-                ON CONFLICT (id) DO UPDATE SET ${changing.map(([name]) => `${name} = excluded.${name}`).join(', ')}
-                WHERE jobs.revision < excluded.revision`;
+/**
+ * A row that is there already came from the same stream: a replay over it brings it up to date, never back. Every part of a statement
+ * sees the table as it was before: `former` are the rows that are written over.
+ */
+const INSERT = withTotals(
+  `entered AS (
+     INSERT INTO jobs (${names(all)}) SELECT ${names(all)} FROM ${unnest(all)}
+     ON CONFLICT (id) DO UPDATE SET ${changing.map(([name]) => `${name} = excluded.${name}`).join(', ')}
+     WHERE jobs.revision < excluded.revision RETURNING id, user_id, status
+   ),
+   left_behind AS (SELECT former.user_id, former.status FROM entered JOIN jobs former USING (id))`,
+);
 
 async function insert(jobs: readonly Job[], tx: Queryable): Promise<void> {
   if (jobs.length > 0) await tx.query(INSERT, values(all, jobs));
 }
 
 const updated: readonly Column[] = [['id', 'uuid', (job: Job) => job.id], ...changing];
-const UPDATE = `UPDATE jobs SET ${changing.map(([name]) => `${name} = given.${name}`).join(', ')}
-                FROM ${unnest(updated)} WHERE jobs.id = given.id AND jobs.revision < given.revision`;
+const UPDATE = withTotals(
+  `changed AS (
+     UPDATE jobs SET ${changing.map(([name]) => `${name} = given.${name}`).join(', ')}
+     FROM ${unnest([...updated, ['former_status', 'text']])}
+     WHERE jobs.id = given.id AND jobs.revision < given.revision RETURNING user_id, jobs.status, former_status
+   ),
+   entered AS (SELECT user_id, status FROM changed WHERE status <> former_status),
+   left_behind AS (SELECT user_id, former_status AS status FROM changed WHERE status <> former_status)`,
+);
 
-async function update(jobs: readonly Job[], tx: Queryable): Promise<void> {
-  if (jobs.length > 0) await tx.query(UPDATE, values(updated, jobs));
+/** @param known the jobs as their rows are */
+async function update(jobs: readonly Job[], known: ReadonlyMap<string, Job>, tx: Queryable): Promise<void> {
+  if (jobs.length === 0) return;
+  await tx.query(UPDATE, [...values(updated, jobs), jobs.map(({ id }) => known.get(id)?.status)]);
 }

@@ -3,17 +3,11 @@ import { loadJob } from '../commands/handle-command.ts';
 import type { Database } from '../database.ts';
 import { AppError } from '../errors.ts';
 import type { EventStore } from '../events/event-store.ts';
-import type { Job, JobStatus } from '../events/job.ts';
+import type { Job } from '../events/job.ts';
+import { readPage } from './job-page.ts';
+import type { JobListFilter } from './job-page.ts';
 import { JOB_COLUMNS, jobFromRow } from './job-row.ts';
 import type { JobRow } from './job-row.ts';
-import { assertPageFits } from './page-size.ts';
-
-interface JobListFilter {
-  /** Counts from 1. */
-  readonly page: number;
-  readonly limit: number;
-  readonly status: JobStatus | null;
-}
 
 export interface JobQueries {
   /**
@@ -55,25 +49,7 @@ export function createJobQueries({ database, store }: { database: Database; stor
       return job.revision >= minRevision ? job : await waitForRevision(store, job, minRevision);
     },
 
-    async list(userId, { page, limit, status }) {
-      const ofPage = `FROM jobs WHERE user_id = $1 AND ($2::text IS NULL OR status = $2)
-        ORDER BY created_at DESC, id DESC LIMIT $3 OFFSET $4`;
-      const values = [userId, status, limit, (page - 1) * limit];
-      await assertPageFits(
-        database,
-        limit,
-        `SELECT octet_length(payload::text) + coalesce(octet_length(result::text), 0) AS bytes ${ofPage}`,
-        values,
-      );
-      const [listed, counted] = await Promise.all([
-        database.query<JobRow>(`SELECT ${JOB_COLUMNS} ${ofPage}`, values),
-        database.query<{ total: bigint }>(
-          'SELECT count(*) AS total FROM jobs WHERE user_id = $1 AND ($2::text IS NULL OR status = $2)',
-          [userId, status],
-        ),
-      ]);
-      return { jobs: listed.rows.map(jobFromRow), total: Number(counted.rows[0]?.total ?? 0) };
-    },
+    list: (userId, filter) => readPage(database, userId, filter),
   };
 }
 

@@ -16,8 +16,31 @@ class PageTooLargeError extends AppError {
   }
 }
 
+/** Whether a page of so many entries may hold too much, so that it has to be looked at before it is read. */
+export function mayBeTooLarge(limit: number): boolean {
+  return limit > ALWAYS_LISTED;
+}
+
 /**
- * Looks at how much a page holds before it is read: a hundred large entries would be fifty megabytes, several times over in memory.
+ * For a statement that reads a page and its size in one.
+ * @param bytes SQL for what is in the page altogether
+ * @returns SQL for whether that may be sent
+ */
+export function pageFits(bytes: string): string {
+  return `${bytes} <= ${MAX_PAGE_BYTES}`;
+}
+
+/**
+ * A hundred large entries would be fifty megabytes, several times over in memory.
+ * @param bytes of a page altogether
+ * @throws PageTooLargeError
+ */
+export function assertFits(bytes: bigint): void {
+  if (bytes > BigInt(MAX_PAGE_BYTES)) throw new PageTooLargeError();
+}
+
+/**
+ * Looks at how much a page holds before it is read.
  * @param sizes a SELECT of each entry's size in bytes, as `bytes`
  * @throws PageTooLargeError
  */
@@ -27,10 +50,10 @@ export async function assertPageFits(
   sizes: string,
   values: readonly unknown[],
 ): Promise<void> {
-  if (limit <= ALWAYS_LISTED) return;
+  if (!mayBeTooLarge(limit)) return;
   const { rows } = await database.query<{ bytes: bigint }>(
     `SELECT coalesce(sum(bytes), 0)::bigint AS bytes FROM (${sizes}) entries`,
     values,
   );
-  if ((rows[0]?.bytes ?? 0n) > BigInt(MAX_PAGE_BYTES)) throw new PageTooLargeError();
+  assertFits(rows[0]?.bytes ?? 0n);
 }

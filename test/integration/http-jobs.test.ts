@@ -227,6 +227,48 @@ test('jobs are listed by page and status, newest first', async () => {
     data: [],
     meta: { total: 0, page: 1, limit: 10, totalPages: 0, hasNextPage: false, hasPrevPage: false },
   });
+  expect(await list('?page=4&limit=2')).toMatchObject({
+    data: [],
+    meta: { total: 5, totalPages: 3, hasNextPage: false, hasPrevPage: true },
+  });
+  expect(await list('?page=2&limit=3&status=PENDING')).toMatchObject({
+    data: [{ id: ids[4] }],
+    meta: { total: 4, totalPages: 2, hasNextPage: false, hasPrevPage: true },
+  });
+  expect((await list('?limit=100')).data).toHaveLength(5);
+});
+
+test('totals follow jobs from status to status', async () => {
+  const api = await startApi();
+  project(api);
+  const { token } = await api.newUser();
+  const totals = async (): Promise<unknown[]> => {
+    const queries = [
+      '',
+      ...['PENDING', 'PROCESSING', 'DONE', 'FAILED', 'CANCELLED'].map((s) => `status=${s}`),
+    ];
+    return await Promise.all(
+      queries.map(async (query) => {
+        const { body } = await api.call('GET', `/api/jobs?limit=1&${query}`, { token });
+        return (body.meta as { total: number }).total;
+      }),
+    );
+  };
+  const reaches = (...expected: number[]): Promise<void> =>
+    expect.poll(totals, { timeout: 10_000 }).toEqual(expected);
+  await reaches(0, 0, 0, 0, 0, 0);
+  const one = await create(api, token);
+  const two = await create(api, token);
+  await reaches(2, 2, 0, 0, 0, 0);
+  await run(api, one.id);
+  await reaches(2, 1, 1, 0, 0, 0);
+  await run(api, two.id, { sent: true });
+  await reaches(2, 0, 1, 1, 0, 0);
+  const three = await create(api, token);
+  await api.call('DELETE', `/api/jobs/${three.id}`, { token });
+  await reaches(3, 0, 1, 1, 0, 1);
+  await api.call('POST', `/api/jobs/${three.id}/retry`, { token });
+  await reaches(3, 1, 1, 1, 0, 0);
 });
 
 test('a query that makes no sense is refused, not guessed at', async () => {

@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { cp, mkdtemp, rm, writeFile, appendFile } from 'node:fs/promises';
+import { appendFile, cp, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -108,6 +108,31 @@ describe('migrate', () => {
     expect(half.rows).toEqual([{ half: null }]);
     await writeFile(join(directory, '9999_broken.sql'), 'CREATE TABLE half ();');
     await migrate(test.url, { logger, directory });
+  });
+
+  it('counts the jobs that a read model without totals has', async () => {
+    await using test = await createTestDatabase({ migrated: false });
+    const before = await copyOfMigrations();
+    for (const name of await readdir(before)) if (name >= '0009') await rm(join(before, name));
+    await migrate(test.url, { logger, directory: before });
+    await test.database.query(
+      `INSERT INTO jobs (id, user_id, type, payload, webhook_events, status, round, attempt, takeovers, cancel_requested,
+         created_at, updated_at, revision)
+       SELECT gen_random_uuid(), owner, 'x', '{}', '[]', status, 1, 1, 0, false, now(), now(), 0
+       FROM (VALUES ('one', 'PENDING', 3), ('one', 'DONE', 2), ('two', 'FAILED', 4), ('two', 'CANCELLED', 1)) AS given (owner, status, n),
+         generate_series(1, n)`,
+    );
+    await test.database.query(
+      `INSERT INTO jobs (id, user_id, type, payload, webhook_events, status, round, attempt, execution_id, worker_id, heartbeat,
+         takeovers, cancel_requested, created_at, updated_at, revision)
+       VALUES (gen_random_uuid(), 'two', 'x', '{}', '[]', 'PROCESSING', 1, 1, gen_random_uuid(), 'w', 1, 0, false, now(), now(), 1)`,
+    );
+    await migrate(test.url, { logger });
+    const { rows } = await test.database.query('SELECT * FROM job_totals ORDER BY user_id');
+    expect(rows).toEqual([
+      { user_id: 'one', pending: 3n, processing: 0n, done: 2n, failed: 0n, cancelled: 0n },
+      { user_id: 'two', pending: 0n, processing: 1n, done: 0n, failed: 4n, cancelled: 1n },
+    ]);
   });
 
   it('says so when Postgres cannot be reached', async () => {

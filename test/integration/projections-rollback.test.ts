@@ -108,4 +108,19 @@ describe('a rollback', () => {
     await expect(test.maintain((m) => rollback(m, jobs))).rejects.toMatchObject({ code: 'SHAPE_CHANGED' });
     expect(await versions(test)).toEqual([1, '2 previous']);
   });
+
+  it('refuses what was made before a table was added, which the next rebuild replaces', async () => {
+    const test = await createMaintained();
+    const { database, store } = test;
+    await writeJobs(store, 3);
+    await test.project();
+    await test.maintain((m) => rebuild(m, [jobs]));
+    await database.query('DROP TABLE read_model_jobs_1.job_totals');
+    await expect(test.maintain((m) => rollback(m, jobs))).rejects.toMatchObject({ code: 'SHAPE_CHANGED' });
+    expect(await rowsOf(database)).toEqual(await freshRows(store));
+    await test.maintain((m) => rebuild(m, [jobs]));
+    await test.maintain((m) => rollback(m, jobs));
+    expect(await versions(test)).toEqual([2, '3 previous']);
+    expect(await rowsOf(database)).toEqual(await freshRows(store));
+  });
 });

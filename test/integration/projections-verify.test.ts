@@ -41,6 +41,9 @@ describe.each(stores)('verifying over %s', (kind) => {
       `UPDATE jobs SET error = 'nobody said so', payload = '{"a": 1}'
        WHERE id = (SELECT id FROM jobs ORDER BY id OFFSET 7 LIMIT 1) RETURNING id`,
     );
+    const { rows: miscounted } = await database.query<{ user_id: string }>(
+      `UPDATE job_totals SET done = 1001 WHERE user_id = (SELECT min(user_id) FROM job_totals) RETURNING user_id`,
+    );
     const deleted = await idOf(
       `DELETE FROM job_logs WHERE id = (SELECT id FROM job_logs ORDER BY id OFFSET 11 LIMIT 1) RETURNING id`,
     );
@@ -50,7 +53,13 @@ describe.each(stores)('verifying over %s', (kind) => {
     );
     const before = await rowsOf(database);
     const verified = Object.fromEntries((await verifyAll(test)).map((one) => [one.projection, one]));
-    expect(verified['jobs']).toMatchObject({ differing: 1, tables: [{ rows: 30, changed: 1 }] });
+    expect(verified['jobs']).toMatchObject({
+      differing: 2,
+      tables: [
+        { table: 'jobs', rows: 30, changed: 1 },
+        { table: 'job_totals', rows: 30, changed: 1 },
+      ],
+    });
     expect(verified['jobs']?.differences).toEqual([
       {
         table: 'jobs',
@@ -64,6 +73,12 @@ describe.each(stores)('verifying over %s', (kind) => {
           },
           { column: 'error', live: 'nobody said so', expected: null },
         ],
+      },
+      {
+        table: 'job_totals',
+        key: miscounted[0],
+        kind: 'changed',
+        columns: [{ column: 'done', live: '1001', expected: '1' }],
       },
     ]);
     expect(verified['job_logs']).toMatchObject({
@@ -114,7 +129,13 @@ describe('verifying', () => {
     await test.database.query(`UPDATE jobs SET user_id = user_id || 'x'`);
     const [jobs] = projections;
     const [verified] = await test.maintain((m) => verify(m, [jobs!]));
-    expect(verified).toMatchObject({ differing: 50, tables: [{ changed: 50, missing: 0, extra: 0 }] });
+    expect(verified).toMatchObject({
+      differing: 50,
+      tables: [
+        { changed: 50, missing: 0, extra: 0 },
+        { changed: 0, missing: 0, extra: 0 },
+      ],
+    });
     expect(verified?.differences).toHaveLength(20);
     expect(
       new Set(verified?.differences.flatMap(({ columns }) => columns.map(({ column }) => column))),
@@ -171,7 +192,7 @@ describe('verifying', () => {
     const [verified] = await verifying.finally(() => long.close());
     expect(cut).toBeGreaterThan(0);
     expect(verified?.differences).toEqual([]);
-    expect(verified?.tables).toMatchObject([{ rows: 8 }]);
+    expect(verified?.tables).toMatchObject([{ rows: 8 }, { rows: 8 }]);
   });
 
   it('leaves nothing behind when it is interrupted, and the next call clears up after a killed one', async () => {

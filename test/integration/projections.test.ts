@@ -3,6 +3,7 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 import type { Queryable } from '../../src/database.ts';
 import type { PositionedEvent } from '../../src/events/event-store.ts';
 import { jobLogStream, jobStream } from '../../src/events/job.ts';
+import type { Job } from '../../src/events/job.ts';
 import { jobLogsProjection } from '../../src/projections/job-logs.ts';
 import { jobsProjection } from '../../src/projections/jobs.ts';
 import { startProjector } from '../../src/projections/projector.ts';
@@ -23,7 +24,7 @@ async function setup() {
   const test = await createTestDatabase();
   onTestFinished(() => test.drop());
   const { database } = test;
-  const clear = (): Promise<unknown> => database.query('TRUNCATE jobs, job_logs');
+  const clear = (): Promise<unknown> => database.query('TRUNCATE jobs, job_totals, job_logs');
 
   async function project(batches: readonly (readonly PositionedEvent[])[]): Promise<void> {
     for (const batch of batches) {
@@ -41,6 +42,37 @@ async function readJobs(database: Queryable) {
   const { rows } = await database.query<JobRow>(`SELECT ${JOB_COLUMNS} FROM jobs`);
   return new Map(rows.map((row) => [row.id, jobFromRow(row)]));
 }
+
+const STATUSES = ['PENDING', 'PROCESSING', 'DONE', 'FAILED', 'CANCELLED'] as const;
+
+async function readTotals(database: Queryable) {
+  const { rows } = await database.query<Record<string, string | bigint>>('SELECT * FROM job_totals');
+  return new Map(rows.map(({ user_id: userId, ...counts }) => [userId, counts]));
+}
+
+/** What {@link readTotals} must give: each user's jobs, counted one by one. */
+function countByUser(jobs: ReadonlyMap<string, Job>): Map<string, Record<string, bigint>> {
+  const totals = new Map<string, Record<string, bigint>>();
+  for (const { userId } of jobs.values()) {
+    const own = [...jobs.values()].filter((job) => job.userId === userId);
+    const counts = STATUSES.map((status) => [
+      status.toLowerCase(),
+      BigInt(own.filter((job) => job.status === status).length),
+    ]);
+    totals.set(userId, Object.fromEntries(counts) as Record<string, bigint>);
+  }
+  return totals;
+}
+
+/** The same history, with every other job another user's. */
+const ofTwoUsers = (events: readonly PositionedEvent[]): PositionedEvent[] =>
+  events.map((event) => {
+    const { userId } = event.data;
+    const isOther = Number.parseInt(event.stream.slice(-1), 16) % 2 === 1;
+    return typeof userId === 'string' && isOther
+      ? { ...event, data: { ...event.data, userId: uuid(8, 1) } }
+      : event;
+  });
 
 async function readLogs(database: Queryable) {
   const { rows } = await database.query('SELECT * FROM job_logs ORDER BY position, line');
@@ -70,6 +102,31 @@ describe('the read models', () => {
     );
   });
 
+  it('hold as many jobs of each user and status as there are, whatever the history and wherever it is cut', async () => {
+    const { database, clear, project } = await setup();
+    await fc.assert(
+      fc.asyncProperty(historyInBatches, fc.nat(), async (cut, n) => {
+        const batches = cut.map(ofTwoUsers);
+        await clear();
+        // At any point of it, and at its end.
+        const some = n % batches.length;
+        await project(batches.slice(0, some));
+        expect(await readTotals(database)).toEqual(countByUser(foldJobs(batches.slice(0, some).flat())));
+        await project(batches.slice(some));
+        const expected = countByUser(foldJobs(batches.flat()));
+        expect(await readTotals(database)).toEqual(expected);
+        // Again, over the rows there are, and from the beginning in one: nothing counts twice.
+        await project(batches);
+        await project([batches.flat()]);
+        expect(await readTotals(database)).toEqual(expected);
+        await clear();
+        await project([batches.flat()]);
+        expect(await readTotals(database)).toEqual(expected);
+      }),
+      { numRuns: 40 },
+    );
+  });
+
   it('brings a row that is behind up to date when its whole stream comes again', async () => {
     const { database, project } = await setup();
     const history = [events.created(), events.started(1), events.completed(1)].map((event, revision) => ({
@@ -81,6 +138,7 @@ describe('the read models', () => {
     await project([history.slice(0, 2)]);
     await project([history]);
     expect(await readJobs(database)).toEqual(foldJobs(history));
+    expect(await readTotals(database)).toEqual(countByUser(foldJobs(history)));
   });
 
   it('counts a takeover once that comes again together with what is new', async () => {

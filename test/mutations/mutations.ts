@@ -233,16 +233,16 @@ export const mutations: readonly Mutation[] = [
   },
   {
     guard: 'owners: a list is of one user',
-    file: 'src/queries/jobs.ts',
-    find: 'const ofPage = `FROM jobs WHERE user_id = $1 AND',
-    replace: 'const ofPage = `FROM jobs WHERE $1::text IS NOT NULL AND',
+    file: 'src/queries/job-page.ts',
+    find: 'FROM jobs WHERE user_id = $1',
+    replace: 'FROM jobs WHERE $1::text IS NOT NULL',
     tests: routes,
   },
   {
     guard: 'owners: and so is its total',
-    file: 'src/queries/jobs.ts',
-    find: "'SELECT count(*) AS total FROM jobs WHERE user_id = $1 AND",
-    replace: "'SELECT count(*) AS total FROM jobs WHERE $1::text IS NOT NULL AND",
+    file: 'src/queries/job-page.ts',
+    find: 'FROM job_totals WHERE user_id = $1',
+    replace: 'FROM job_totals WHERE $1::text IS NOT NULL ORDER BY user_id = $1 LIMIT 1',
     tests: routes,
   },
   {

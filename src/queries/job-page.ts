@@ -1,0 +1,68 @@
+import type { Queryable } from '../database.ts';
+import type { Job, JobStatus } from '../events/job.ts';
+import { JOB_COLUMNS, jobFromRow } from './job-row.ts';
+import type { JobRow } from './job-row.ts';
+import { assertFits, mayBeTooLarge, pageFits } from './page-size.ts';
+
+export interface JobListFilter {
+  /** Counts from 1. */
+  readonly page: number;
+  readonly limit: number;
+  readonly status: JobStatus | null;
+}
+
+/** A job of the page. There is one row without when the page is empty, or holds too much. */
+type PageRow = (JobRow | { readonly id: null }) & {
+  readonly total: bigint;
+  /** Of the page's payloads and results together; 0 when it need not be known. */
+  readonly bytes: bigint;
+};
+
+/**
+ * One page of a user's jobs, newest first, and how many there are, at one moment.
+ * @throws PageTooLargeError
+ */
+export async function readPage(
+  database: Queryable,
+  userId: string,
+  { page, limit, status }: JobListFilter,
+): Promise<{ readonly jobs: Job[]; readonly total: number }> {
+  const { rows } = await database.query<PageRow>(select(status !== null, mayBeTooLarge(limit)), [
+    userId,
+    limit,
+    (page - 1) * limit,
+    ...(status === null ? [] : [status]),
+  ]);
+  assertFits(rows[0]?.bytes ?? 0n);
+  const jobs = rows.flatMap((row) => (row.id === null ? [] : [jobFromRow(row)]));
+  return { jobs, total: Number(rows[0]?.total ?? 0) };
+}
+
+const TOTAL = 'pending + processing + done + failed + cancelled';
+const TOTAL_OF_STATUS = `CASE $4::text WHEN 'PENDING' THEN pending WHEN 'PROCESSING' THEN processing WHEN 'DONE' THEN done
+  WHEN 'FAILED' THEN failed WHEN 'CANCELLED' THEN cancelled END`;
+
+/**
+ * A text of its own for each case, so that each has an index that is in the right order. What comes before the page is passed
+ * over in that index alone; rows are read by the ids that are left, and sent when they are not too much.
+ */
+function select(byStatus: boolean, measured: boolean): string {
+  const bytes = measured
+    ? 'SELECT coalesce(sum(octet_length(payload::text) + coalesce(octet_length(result::text), 0)), 0) AS bytes FROM listed'
+    : 'SELECT 0::bigint AS bytes';
+  return `
+    WITH page AS (
+      SELECT id FROM jobs WHERE user_id = $1 ${byStatus ? 'AND status = $4' : ''}
+      ORDER BY created_at DESC, id DESC LIMIT $2 OFFSET $3
+    ),
+    listed AS (
+      SELECT job.* FROM page CROSS JOIN LATERAL (SELECT ${JOB_COLUMNS} FROM jobs WHERE id = page.id LIMIT 1) job
+    )
+    SELECT totals.total, held.bytes, listed.*
+    FROM (
+      SELECT coalesce((SELECT ${byStatus ? TOTAL_OF_STATUS : TOTAL} FROM job_totals WHERE user_id = $1), 0) AS total
+    ) totals
+    CROSS JOIN (${bytes}) held
+    LEFT JOIN listed ON ${pageFits('held.bytes')}
+    ORDER BY created_at DESC, id DESC`;
+}
