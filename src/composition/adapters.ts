@@ -74,7 +74,14 @@ export async function openAdapters(config: Config, logger: Logger, releasers: Re
       const patience = config.REQUEST_PATIENCE_MS;
       const name = `${applicationName} requests`;
       const view = {
-        database: createDatabase({ url, max: POOL_SIZE, applicationName: name, logger, patience }),
+        database: createDatabase({
+          url,
+          max: POOL_SIZE,
+          applicationName: name,
+          logger,
+          patience,
+          prepare: true,
+        }),
         patience,
       };
       releasers.push('postgres connections of requests', () => view.database.close());
