@@ -2,7 +2,7 @@ import type { Bus } from '../bus.ts';
 import type { Position } from '../events/event-store.ts';
 
 /** Least milliseconds between two hints about one projection. */
-const INTERVAL_MS = 4;
+const INTERVAL_MS = 1;
 
 /**
  * Tells on the bus how far a projection is: at once after a quiet time, then with the newest position at intervals. A hint

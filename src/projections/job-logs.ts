@@ -11,6 +11,7 @@ export const jobLogsProjection: Projection = {
   tables: ['job_logs'],
   readIndexes: ['job_logs_in_order'],
   prefixes: [JOB_PREFIX, JOB_LOG_PREFIX],
+  ignores: ['JobCreated'],
   apply,
 };
 

@@ -13,6 +13,8 @@ export interface Projection {
   readonly prefixes: readonly string[];
   /** Takes events as they are stored, those that this build cannot read too; see `Consumer`. */
   readonly asStored?: boolean;
+  /** Types of events that change nothing in its tables; see `Consumer`. */
+  readonly ignores?: readonly string[];
   /** Nobody who has just done something looks for it here; see `Consumer`. */
   readonly unhurried?: boolean;
   /**

@@ -3,7 +3,13 @@ import type { Database, Queryable } from '../database.ts';
 import { errorMessage } from '../errors.ts';
 import { decodeEvent } from '../events/codec.ts';
 import type { DomainEvent } from '../events/codec.ts';
-import type { EventStore, Position, PositionedEvent } from '../events/event-store.ts';
+import type {
+  EventStore,
+  Position,
+  PositionedEvent,
+  SubscribeOptions,
+  SubscriptionMessage,
+} from '../events/event-store.ts';
 import type { Logger } from '../logger.ts';
 import { applyBatch, EventNotApplicableError, isTransient } from './apply-batch.ts';
 import { CheckpointMovedError, loadCheckpoint, moveCheckpoint, recordStop } from './checkpoints.ts';
@@ -27,11 +33,23 @@ export interface Consumer {
   /** Nobody waits for what it writes: it takes what gathers in a quarter of a second together. */
   readonly unhurried?: boolean;
   /**
+   * Types of events from which nothing follows here: a batch of nothing else has no transaction, and the checkpoint is moved past it later.
+   */
+  readonly ignores?: readonly string[];
+  /**
+   * Begins what need not wait for the transaction and does no harm when that fails and the events come again, or when another process
+   * has taken over.
+   */
+  received?(events: readonly ConsumedEvent[]): void;
+  /**
    * Writes what the events amount to, in the transaction that also moves the checkpoint. No other effect is allowed: the
    * transaction may fail and the same events come again.
    */
   apply(events: readonly ConsumedEvent[], tx: Queryable): Promise<void>;
-  /** After each commit that moved the checkpoint: hints and queue entries. What it throws is logged and changes nothing. */
+  /**
+   * When everything up to a position is committed, or follows from nothing that has to be: for hints and queue entries. What it
+   * throws is logged and changes nothing.
+   */
   committed?(position: Position): Promise<void>;
 }
 
@@ -42,8 +60,8 @@ export interface ConsumeOptions {
   readonly signal: AbortSignal;
 }
 
-/** Marks move an idle checkpoint at most this often, so that foreign events cost no writes. */
-const MARK_INTERVAL_MS = 1_000;
+/** Marks move an idle checkpoint at most this often, so that foreign events and ignored ones cost few writes. */
+const MARK_INTERVAL_MS = 250;
 const RETRY_MS = { first: 100, most: 5_000 };
 /**
  * After a batch of so many events a consumer rests as long as it took, in proportion after others; milliseconds at most, and those of
@@ -81,18 +99,26 @@ export async function consume(consumer: Consumer, options: ConsumeOptions): Prom
 }
 
 async function follow(consumer: Consumer, options: ConsumeOptions, progressed: () => void): Promise<void> {
-  const { store, database, logger, signal } = options;
+  const { database, logger, signal } = options;
   const { name, prefixes, batchSize = 500 } = consumer;
   let position = await loadCheckpoint(database, name);
   const after = position;
   const messages = throttleMarks(
-    (left) => store.subscribe({ after, prefixes, signal: AbortSignal.any([signal, left]), batchSize }),
+    (left) =>
+      subscribeTo({ after, prefixes, signal: AbortSignal.any([signal, left]), batchSize }, consumer, {
+        ...options,
+        passed,
+      }),
     MARK_INTERVAL_MS,
   );
 
   async function moved(to: Position): Promise<void> {
     position = to;
     progressed();
+    await passed(to);
+  }
+
+  async function passed(to: Position): Promise<void> {
     try {
       await consumer.committed?.(to);
     } catch (error) {
@@ -117,6 +143,23 @@ async function follow(consumer: Consumer, options: ConsumeOptions, progressed: (
   }
 }
 
+/** Like the store's subscription, but of ignored events there is only a mark; whoever is to hear of them hears at once. */
+async function* subscribeTo(
+  wanted: SubscribeOptions,
+  { ignores = [] }: Consumer,
+  { store, passed }: ConsumeOptions & { passed: (position: Position) => Promise<void> },
+): AsyncGenerator<SubscriptionMessage, void, void> {
+  for await (const message of store.subscribe(wanted)) {
+    const last = message.kind === 'events' ? message.events.at(-1) : undefined;
+    if (message.kind !== 'events' || !message.events.every(({ type }) => ignores.includes(type))) {
+      yield message;
+    } else if (last !== undefined) {
+      await passed(last.position);
+      yield { kind: 'caught-up', position: last.position };
+    }
+  }
+}
+
 /**
  * How long to let events gather, in milliseconds. A batch costs nearly the same whatever is in it, and where events come fast, or the
  * machine is busy with other work, fewer and larger ones leave it more to do that with. Single events are not kept waiting.
@@ -137,6 +180,7 @@ async function applyTogether(
   const last = batch.at(-1);
   if (!last) return from;
   const events = batch.map(consumer.asStored ? decodedOnDemand : decoded);
+  consumer.received?.(events);
   await database.transaction(async (tx) => {
     // First, so that a process that no longer leads does no work and the row's lock keeps the next one waiting.
     await moveCheckpoint(tx, consumer.name, from, last.position);

@@ -51,13 +51,14 @@ function dispatcherConsumer(options: DispatcherOptions & { signal: AbortSignal }
   return {
     name: 'dispatcher',
     prefixes: [JOB_PREFIX, WEBHOOK_PREFIX],
-    async apply(events: readonly ConsumedEvent[], tx: Queryable) {
-      const changes = workChanges(events);
-      // An entry has one id however often it is added, and who gets it asks the stream what to do: it need not wait for the commit.
+    ignores: ['JobStarted', 'JobReleased'],
+    // An entry has one id however often it is added, and who gets it asks the stream what to do: it need not wait for the commit.
+    received(events: readonly ConsumedEvent[]) {
+      const { opened } = workChanges(events);
       const before = enqueued;
-      if (changes.opened.length > 0) enqueued = before.then(() => enqueue(changes.opened, options));
-      await writeChanges(changes, tx);
+      if (opened.length > 0) enqueued = before.then(() => enqueue(opened, options));
     },
+    apply: (events: readonly ConsumedEvent[], tx: Queryable) => writeChanges(workChanges(events), tx),
     committed: () => enqueued,
   };
 }

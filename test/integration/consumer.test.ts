@@ -256,6 +256,52 @@ describe('consume', () => {
     await eventually(async () => (await checkpoint())?.position === (await store.head()));
   });
 
+  it('makes no transaction of events that it ignores, tells of them at once, and stands behind them in the end', async () => {
+    const { store, run, seen, checkpoint, append } = await setup();
+    const told: bigint[] = [];
+    const consumer = recorder({
+      ignores: ['JobCreated'],
+      committed(position) {
+        told.push(position);
+        return Promise.resolve();
+      },
+    });
+    run(consumer);
+    await append(3);
+    await eventually(async () => (await checkpoint())?.position === (await store.head()));
+    expect(await seen()).toEqual([]);
+    expect(told).toContain(await store.head());
+    expect(told).toEqual(told.toSorted((a, b) => Number(a - b)));
+
+    // Together with one that matters they are part of the batch.
+    const stream = jobStream(randomUUID());
+    await store.append(stream, [stored(events.created()), stored(events.started(1))], {
+      expected: 'no_stream',
+    });
+    await eventually(async () => (await checkpoint())?.position === (await store.head()));
+    expect(await seen()).toHaveLength(2);
+    expect(told.at(-1)).toBe(await store.head());
+  });
+
+  it('begins what need not wait before the transaction, for each batch, and again when that failed', async () => {
+    const { run, seen, append } = await setup();
+    const received: string[][] = [];
+    let failures = 0;
+    const consumer = recorder({
+      received: (batch) => received.push(batch.map(({ recorded }) => recorded.id)),
+      async apply(batch, tx) {
+        expect(received.at(-1)).toEqual(batch.map(({ recorded }) => recorded.id));
+        if (failures++ === 0) throw Object.assign(new Error('deadlock'), { code: '40P01' });
+        await record('test', batch, tx);
+      },
+    });
+    const ids = await append(2);
+    run(consumer);
+    await eventually(async () => (await seen()).length === 2);
+    expect(received).toHaveLength(2);
+    expect(received.map((batch) => batch.toSorted())).toEqual([ids.toSorted(), ids.toSorted()]);
+  });
+
   it('goes on when what follows a commit fails', async () => {
     const { run, seen, append } = await setup();
     await append(5);

@@ -16,9 +16,10 @@ export interface SubscriptionDeps {
   readonly logger: Logger;
 }
 
-/** Milliseconds between two looks at an unchanged store, and the least time between two looks at its end. */
+/** Milliseconds between two looks at an unchanged store. */
 const POLL = { least: 250, most: 500 };
-const BREATH = 5;
+/** Milliseconds between two looks at the store's end: so many for each event found there but the first, so many at most. */
+const BREATH = { each: 0.5, most: 5 };
 const RETRY = { first: 100, most: 5_000 };
 /** How many batches' worth of foreign events one statement may skip. */
 const MOST_SKIPPED = 16;
@@ -69,8 +70,9 @@ export async function* subscribeToPages(
         if (behind || position > (events.at(-1)?.position ?? page.after))
           yield { kind: 'caught-up', position };
         await deps.pulse.wait(beats, POLL.least + Math.random() * (POLL.most - POLL.least), signal);
-        // Under a steady stream of appends: fewer and larger pages.
-        const early = BREATH - (performance.now() - asked.at);
+        // Under a steady stream of appends: fewer and larger pages. Nobody waits for an event that comes alone.
+        const breath = Math.min((page.events.length - 1) * BREATH.each, BREATH.most);
+        const early = breath - (performance.now() - asked.at);
         if (early > 0) await sleep(early, signal);
       }
       behind = !page.atHead;
