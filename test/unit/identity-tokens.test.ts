@@ -38,6 +38,25 @@ describe('tokens', () => {
     expect(access.verify(token)).toBeNull();
   });
 
+  it('are taken for what they are, whatever was let in before', () => {
+    const { access, otherKey, clock } = setup();
+    const { token } = access.issue(userId, sessionId);
+    expect(access.verify(token)).not.toBeNull();
+    const [header, payload, signature] = token.split('.') as [string, string, string];
+    const otherClaims = Buffer.from(JSON.stringify({ sub: sessionId })).toString('base64url');
+    for (const forged of [
+      `${header}.${payload}.`,
+      `${header}.${otherClaims}.${signature}`,
+      `${token} `,
+      token.slice(0, -1),
+    ])
+      expect(access.verify(forged)).toBeNull();
+    // What one key has signed is nothing to those who have another.
+    const other = createTokens({ kind: 'access', key: otherKey, lifetime: MINUTE, clock });
+    expect(other.verify(token)).toBeNull();
+    expect(access.verify(token)).not.toBeNull();
+  });
+
   it('are never the same twice', () => {
     const { access } = setup();
     expect(access.issue(userId, sessionId).token).not.toBe(access.issue(userId, sessionId).token);
