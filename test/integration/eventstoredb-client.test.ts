@@ -24,12 +24,12 @@ it('keeps no call open that is not used any more, however early it was left', as
   }
   const client = createClient(double.url, silentLogger);
   for (let round = 0; round < 3; round++) {
-    await readHead(client);
-    await readStreamPage(client, stream, { limit: 50 });
-    for await (const event of readAllFrom(client, START, 150)) if (event.streamId === stream) break;
+    await readHead({ client });
+    await readStreamPage({ client }, stream, { limit: 50 });
+    for await (const event of readAllFrom({ client }, START, 150)) if (event.streamId === stream) break;
     const signal = new AbortController().signal;
     const options = { after: START, prefixes: [stream], batchSize: 100, signal };
-    const deps = { feeding: client, reading: client, owns: () => true, logger: silentLogger };
+    const deps = { feeding: { client }, reading: { client }, owns: () => true, logger: silentLogger };
     for (const kind of ['events', 'caught-up']) {
       for await (const message of subscribeToLog(deps, options)) if (message.kind === kind) break;
     }

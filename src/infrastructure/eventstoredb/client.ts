@@ -22,10 +22,11 @@ const CLOSE_TIMEOUT = 1_000;
  * stream rejects those of every other; a reply that comes for one of them afterwards ends the process with a TypeError;
  * a stream that the server ends cleanly is written to for ever; and `not leader` is not understood. It asks `supports`
  * which way to take, and an answer that failed once is remembered for good.
+ * @param nth makes its connection unlike those of others, which gRPC would share: by so many milliseconds between two keepalives
  * @throws StartupError the url is no connection string
  */
-export function createClient(url: string, logger: Logger): EventStoreDBClient {
-  const connectionString = toConnectionString(url, logger);
+export function createClient(url: string, logger: Logger, nth = 0): EventStoreDBClient {
+  const connectionString = toConnectionString(url, logger, nth);
   let client: EventStoreDBClient;
   try {
     client = EventStoreDBClient.connectionString(connectionString);

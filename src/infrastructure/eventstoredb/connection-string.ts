@@ -16,6 +16,9 @@ const OPTIONS = new Set([
   'keepalivetimeout',
 ]);
 
+/** The client's own, in milliseconds. */
+const KEEP_ALIVE_INTERVAL = 10_000;
+
 /** Why an option is left out although the client would take it. */
 const REFUSED = new Map([
   ['nodepreference', 'every read and append goes to the leader, so that what was written is seen'],
@@ -28,9 +31,10 @@ const REFUSED = new Map([
  * knows; credentials may hold any character, a colon too. Options that the client would reject are taken out here, because it
  * prints the whole string, password included, when it meets one.
  * @param url `esdb://`, `kurrentdb://`, … with or without `+discover`
+ * @param later milliseconds by which keepalives come later than the url, or the client, says
  * @throws StartupError without a word of the url
  */
-export function toConnectionString(url: string, logger: Logger): string {
+export function toConnectionString(url: string, logger: Logger, later = 0): string {
   const match = /^(?:esdb|kurrentdb|kurrent|kdb)(\+discover)?:\/\/([^?]*)(?:\?(.*))?$/i.exec(url.trim());
   if (!match) {
     throw new StartupError('EVENTSTORE_URL must start with esdb://, esdb+discover:// or kurrentdb://');
@@ -38,14 +42,20 @@ export function toConnectionString(url: string, logger: Logger): string {
   const [, discover = '', authority = '', query = ''] = match;
   const at = authority.lastIndexOf('@');
   const hosts = authority.slice(at + 1).replace(/\/+$/, '');
-  const options = query
-    .split('&')
-    .filter((option) => option !== '' && isOption(option, logger))
-    .join('&');
+  const given = query.split('&').filter((option) => option !== '' && isOption(option, logger));
+  const options = (later > 0 ? withLaterKeepAlives(given, later) : given).join('&');
   const named = /(^|&)connection-?_?name=/i.test(options)
     ? options
     : `${options}${options && '&'}connectionName=asyncly`;
   return `esdb${discover.toLowerCase()}://${at < 0 ? '' : credentials(authority.slice(0, at))}${hosts}?${named}`;
+}
+
+/** A negative interval, which switches them off, is left as it is. */
+function withLaterKeepAlives(options: readonly string[], later: number): string[] {
+  const isInterval = (option: string): boolean => /^keep[_-]?alive[_-]?interval=/i.test(option);
+  const given = Number(options.find(isInterval)?.split('=')[1] ?? KEEP_ALIVE_INTERVAL);
+  const interval = given < 0 ? given : given + later;
+  return [...options.filter((option) => !isInterval(option)), `keepAliveInterval=${interval}`];
 }
 
 /** The client cuts a password at its second colon. */

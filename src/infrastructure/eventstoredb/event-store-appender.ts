@@ -1,10 +1,11 @@
 import { jsonEvent, WrongExpectedVersionError } from '@eventstore/db-client';
-import type { EventStoreDBClient, JSONEventData } from '@eventstore/db-client';
+import type { JSONEventData } from '@eventstore/db-client';
 import { assertEventSize, EventTooLargeError, WrongExpectedRevisionError } from '../../events/event-store.ts';
 import type { ExpectedRevision, NewEvent, RecordedEvent } from '../../events/event-store.ts';
 import type { Logger } from '../../logger.ts';
 import { backoff, sleep, within } from '../../waiting.ts';
 import { LEADER } from './client.ts';
+import type { Connection } from './connection.ts';
 import { describe, isTransient, NoAnswerError, translateError, unavailable } from './errors.ts';
 import { readStreamPage } from './event-store-reads.ts';
 import { createLanes } from './lanes.ts';
@@ -26,7 +27,7 @@ export interface Appender {
 }
 
 export interface AppenderOptions {
-  readonly client: EventStoreDBClient;
+  readonly connection: Pick<Connection, 'client'>;
   readonly logger: Logger;
   /** Milliseconds for which an append is tried again; default 8 s. */
   readonly patience?: number;
@@ -60,7 +61,7 @@ const UUID = /^[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}$/i;
  * One append at a time for a stream, in the order asked for; different streams go side by side. An append whose outcome is
  * not known is made again with the same ids and the expectation it came with: the server then recognises it.
  */
-export function createAppender({ client, logger, patience = PATIENCE }: AppenderOptions): Appender {
+export function createAppender({ connection, logger, patience = PATIENCE }: AppenderOptions): Appender {
   const lanes = createLanes(WIDTH);
   let waitingBytes = 0;
   let closed = false;
@@ -95,7 +96,7 @@ export function createAppender({ client, logger, patience = PATIENCE }: Appender
   async function call(append: Pending): Promise<{ revision: number }> {
     const { stream, events, expected } = append;
     const deadline = Math.max(Math.min(CALL_TIMEOUT, append.deadline - performance.now()), 1);
-    const answer = client.appendToStream(
+    const answer = connection.client.appendToStream(
       stream,
       events.map(({ id, type, data, metadata }) =>
         jsonEvent({ id, type, data: data as JSONEventData, metadata: { ...metadata } }),
@@ -120,7 +121,7 @@ export function createAppender({ client, logger, patience = PATIENCE }: Appender
       if (revision !== null) return { revision };
     } else {
       const from = expected === 'no_stream' ? 0 : expected + 1;
-      const standing = await readStreamPage(client, stream, { from, limit: events.length });
+      const standing = await readStreamPage(connection, stream, { from, limit: events.length });
       if (standing.length === events.length && standsAt(standing, events, 0)) {
         return { revision: from + events.length - 1 };
       }
@@ -128,7 +129,7 @@ export function createAppender({ client, logger, patience = PATIENCE }: Appender
     // Some servers give -1 for a stream that does not exist.
     let actual: number | 'no_stream' = typeof said === 'bigint' && said >= 0n ? Number(said) : 'no_stream';
     if (actual === expected) {
-      const [last] = await readStreamPage(client, stream, { direction: 'backwards', limit: 1 });
+      const [last] = await readStreamPage(connection, stream, { direction: 'backwards', limit: 1 });
       actual = last?.revision ?? 'no_stream';
     }
     throw new WrongExpectedRevisionError(stream, expected, actual);
@@ -137,7 +138,7 @@ export function createAppender({ client, logger, patience = PATIENCE }: Appender
   /** Where an append of `any` stands that was made recently; null when it is not found. */
   async function findRecent({ stream, events }: Pending): Promise<number | null> {
     const limit = LOOK_BACK + events.length;
-    const recent = (await readStreamPage(client, stream, { direction: 'backwards', limit })).reverse();
+    const recent = (await readStreamPage(connection, stream, { direction: 'backwards', limit })).reverse();
     const at = recent.findIndex((_, start) => standsAt(recent, events, start));
     return at < 0 ? null : (recent[at + events.length - 1]?.revision ?? null);
   }

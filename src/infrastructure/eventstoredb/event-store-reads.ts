@@ -23,7 +23,10 @@ import type {
 } from '../../events/event-store.ts';
 import { backoff, sleep } from '../../waiting.ts';
 import { LEADER, release } from './client.ts';
+import type { Connection } from './connection.ts';
 import { isTransient, NoAnswerError, translateError } from './errors.ts';
+
+type Opened = Pick<Connection, 'client'>;
 
 /** Milliseconds between two events of a read; its client has no deadline. */
 const IDLE_TIMEOUT = 4_000;
@@ -37,7 +40,7 @@ const RETRY = { first: 25, most: 500 };
  * @throws UnavailableError
  */
 export async function readStreamPage(
-  client: EventStoreDBClient,
+  connection: Opened,
   stream: string,
   { from, direction = 'forwards', limit = 500 }: ReadOptions = {},
   patience?: number,
@@ -46,7 +49,7 @@ export async function readStreamPage(
   const deadline = deadlineIn(patience);
   const page = (fromRevision: bigint | typeof FROM_START | typeof END): Promise<RecordedEvent[] | null> =>
     persistently(
-      () => readOnce(client, stream, { fromRevision, direction, maxCount: limit }, deadline),
+      () => readOnce(connection, stream, { fromRevision, direction, maxCount: limit }, deadline),
       deadline,
     );
   if (direction === 'forwards') return (await page(from === undefined ? FROM_START : BigInt(from))) ?? [];
@@ -58,11 +61,11 @@ export async function readStreamPage(
 }
 
 /** The position of the newest event of all, whoever wrote it. @param patience as above @throws UnavailableError */
-export async function readHead(client: EventStoreDBClient, patience?: number): Promise<Position> {
+export async function readHead(connection: Opened, patience?: number): Promise<Position> {
   const deadline = deadlineIn(patience);
   return persistently(async () => {
     const options = { ...LEADER, direction: BACKWARDS, fromPosition: END, maxCount: 1 } as const;
-    for await (const { event } of eventsOf(client.readAll(options), { deadline })) {
+    for await (const { event } of eventsOf(connection.client.readAll(options), { deadline })) {
       if (event) return event.position.commit;
     }
     return START;
@@ -74,13 +77,13 @@ export async function readHead(client: EventStoreDBClient, patience?: number): P
  * @param signal ends it early, without an error
  */
 export async function* readAllFrom(
-  client: EventStoreDBClient,
+  connection: Opened,
   position: Position,
   limit: number,
   signal?: AbortSignal,
 ): AsyncGenerator<AllStreamRecordedEvent> {
   const fromPosition = position === START ? FROM_START : { commit: position, prepare: position };
-  const read = client.readAll({ ...LEADER, direction: FORWARDS, fromPosition, maxCount: limit });
+  const read = connection.client.readAll({ ...LEADER, direction: FORWARDS, fromPosition, maxCount: limit });
   for await (const { event } of eventsOf(read, { signal })) if (event) yield event;
 }
 
@@ -106,14 +109,14 @@ export function toPositioned(event: AllStreamRecordedEvent): PositionedEvent {
 
 /** @returns null for a stream that does not exist */
 async function readOnce(
-  client: EventStoreDBClient,
+  connection: Opened,
   stream: string,
   options: Parameters<EventStoreDBClient['readStream']>[1],
   deadline: number | null,
 ): Promise<RecordedEvent[] | null> {
   const events: RecordedEvent[] = [];
   try {
-    for await (const { event } of eventsOf(client.readStream(stream, { ...LEADER, ...options }), {
+    for await (const { event } of eventsOf(connection.client.readStream(stream, { ...LEADER, ...options }), {
       deadline,
     })) {
       if (event) events.push(toRecorded(event));

@@ -1,9 +1,9 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import type { EventStoreDBClient } from '@eventstore/db-client';
 import { CheckpointAheadError, START } from '../../events/event-store.ts';
 import type { Position, SubscribeOptions, SubscriptionMessage } from '../../events/event-store.ts';
 import type { Logger } from '../../logger.ts';
 import { backoff, isAborted, sleep } from '../../waiting.ts';
+import type { Connection } from './connection.ts';
 import { describe } from './errors.ts';
 import { readAllFrom, readHead, toPositioned } from './event-store-reads.ts';
 import { openFeed, wantsOf } from './subscription-feed.ts';
@@ -11,9 +11,9 @@ import type { Feed, Wants } from './subscription-feed.ts';
 
 export interface SubscriptionDeps {
   /** For the subscription itself. */
-  readonly feeding: EventStoreDBClient;
+  readonly feeding: Pick<Connection, 'client'>;
   /** For reads: not disturbed by what happens to subscriptions, nor the other way round. */
-  readonly reading: EventStoreDBClient;
+  readonly reading: Pick<Connection, 'client'>;
   readonly owns: (stream: string) => boolean;
   readonly logger: Logger;
 }
@@ -82,7 +82,7 @@ async function* follow(
   yield* stepOver(deps, wants, place, signal);
   if (isAborted(signal)) return;
   const { feeding, logger } = deps;
-  const feed = openFeed(feeding, { after: place.position, prefixes, wants, batchSize, logger });
+  const feed = openFeed(feeding.client, { after: place.position, prefixes, wants, batchSize, logger });
   /** The backlog is not done, or a mark is due. */
   let behind = true;
   let overdue: Overdue | null = null;
@@ -192,7 +192,7 @@ async function lookAhead(
 }
 
 async function look(
-  reading: EventStoreDBClient,
+  reading: SubscriptionDeps['reading'],
   wants: Wants,
   from: Position,
   signal: AbortSignal,

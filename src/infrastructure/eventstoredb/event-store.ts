@@ -1,6 +1,6 @@
 import type { EventStore } from '../../events/event-store.ts';
 import type { Logger } from '../../logger.ts';
-import { closeClient, createClient } from './client.ts';
+import { openConnection } from './connection.ts';
 import { createAppender } from './event-store-appender.ts';
 import { readHead, readStreamPage } from './event-store-reads.ts';
 import { subscribeToLog } from './event-store-subscription.ts';
@@ -16,6 +16,8 @@ export interface EventStoreDbEventStoreOptions {
   readonly owns?: (stream: string) => boolean;
   /** Milliseconds for which an append whose outcome is unknown is tried again; default 8 s. */
   readonly patience?: number;
+  /** See `openConnection`. */
+  readonly connectTimeout?: number;
 }
 
 export interface EventStoreDbEventStore extends EventStore {
@@ -31,27 +33,27 @@ export interface EventStoreDbEventStore extends EventStore {
  * @throws StartupError the url is no connection string
  */
 export function createEventStoreDbEventStore(options: EventStoreDbEventStoreOptions): EventStoreDbEventStore {
-  const { url, logger, owns = () => true, ...timing } = options;
-  const client = createClient(url, logger);
+  const { logger, owns = () => true, patience } = options;
+  const connection = openConnection(options);
   // A dropped subscription makes the client close its connection; appends and reads shall not notice.
-  const feeding = createClient(url, logger);
-  const appender = createAppender({ client, logger, ...timing });
+  const feeding = openConnection(options);
+  const appender = createAppender({ connection, logger, ...(patience !== undefined && { patience }) });
   const closing = new AbortController();
   let closed: Promise<void> | null = null;
   const store: EventStore = {
     append: (stream, events, { expected }) => appender.append(stream, events, expected),
-    read: (stream, page) => readStreamPage(client, stream, page),
+    read: (stream, page) => readStreamPage(connection, stream, page),
     subscribe(wanted) {
       const signal = AbortSignal.any([wanted.signal, closing.signal]);
-      return subscribeToLog({ feeding, reading: client, owns, logger }, { ...wanted, signal });
+      return subscribeToLog({ feeding, reading: connection, owns, logger }, { ...wanted, signal });
     },
-    head: () => readHead(client),
+    head: () => readHead(connection),
     close() {
       return (closed ??= (async () => {
         closing.abort();
         await appender.close();
-        await closeClient(feeding);
-        await closeClient(client);
+        await feeding.close();
+        await connection.close();
       })());
     },
   };
@@ -60,8 +62,8 @@ export function createEventStoreDbEventStore(options: EventStoreDbEventStoreOpti
     impatient: ({ patience }) => ({
       ...store,
       append: (stream, events, { expected }) => appender.append(stream, events, expected, patience),
-      read: (stream, page) => readStreamPage(client, stream, page, patience),
-      head: () => readHead(client, patience),
+      read: (stream, page) => readStreamPage(connection, stream, page, patience),
+      head: () => readHead(connection, patience),
     }),
   };
 }
