@@ -18,7 +18,7 @@ export interface Projection {
   /** Nobody who has just done something looks for it here; see `Consumer`. */
   readonly unhurried?: boolean;
   /**
-   * Writes what a batch amounts to. Called once for each event, in order, in a transaction with the checkpoint. Every
+   * Writes what a batch amounts to. Called once for each event that matters, and for ignored ones among them, in order, in a transaction with the checkpoint. Every
    * value in a row must come from the events and rows of its own: a replay has to give the same ones. Tables are named without a
    * schema, since a rebuild fills others of the same names.
    */

@@ -57,12 +57,16 @@ export async function readPage(
   database: Queryable,
   { after, dueBefore, limit }: { after: PageCursor; dueBefore: Date | null; limit: number },
 ): Promise<WorkEntry[]> {
+  const behind = '(due_at, kind, job_id, round, attempt) > ($3, $4, $5::uuid, $6::integer, $7::integer)';
   const { rows } = await database.query<OpenWorkRow>(
     `SELECT kind, job_id, round, attempt, due_at FROM open_work
-     WHERE ($1::timestamptz IS NULL OR (due_at, kind, job_id, round, attempt) > ($1, $2, $3::uuid, $4::integer, $5::integer))
-       AND due_at < coalesce($6, 'infinity'::timestamptz)
-     ORDER BY due_at, kind, job_id, round, attempt LIMIT $7`,
-    [after?.dueAt, after?.kind, after?.jobId, after?.round, after?.attempt, dueBefore, limit],
+     WHERE due_at < coalesce($1, 'infinity'::timestamptz) ${after === null ? '' : `AND ${behind}`}
+     ORDER BY due_at, kind, job_id, round, attempt LIMIT $2`,
+    [
+      dueBefore,
+      limit,
+      ...(after === null ? [] : [after.dueAt, after.kind, after.jobId, after.round, after.attempt]),
+    ],
   );
   return rows.map(({ kind, job_id, round, attempt, due_at }) => ({
     kind,

@@ -283,6 +283,17 @@ describe('consume', () => {
     expect(told.at(-1)).toBe(await store.head());
   });
 
+  it('stops in front of an event that it cannot read, though it ignores those of its type', async () => {
+    const { store, run, seen, checkpoint } = await setup();
+    const unreadable = stored(events.created());
+    const stream = jobStream(randomUUID());
+    const newer = { ...unreadable, metadata: { ...unreadable.metadata, schemaVersion: 99 } };
+    await store.append(stream, [newer], { expected: 'no_stream' });
+    expect(await run(recorder({ ignores: ['JobCreated'] })).ended).toBe('returned');
+    expect((await checkpoint())?.failed_event_id).toBe(unreadable.id);
+    expect(await seen()).toEqual([]);
+  });
+
   it('begins what need not wait before the transaction, for each batch, and again when that failed', async () => {
     const { run, seen, append } = await setup();
     const received: string[][] = [];

@@ -75,6 +75,16 @@ test('it waits for no log read model that has stopped, but for the jobs in any c
   await expect.poll(() => gate.passes(LOG)).toBe(false);
 });
 
+test('a log read model that has stopped behind what it was said to have passed is not waited for either', async () => {
+  const { gate, bus } = setup({
+    jobs: { position: 5n, stopped: false },
+    job_logs: { position: 2n, stopped: true },
+  });
+  bus.publish('checkpoint', { projection: 'job_logs', position: '3' });
+  await Promise.all([gate.wait(JOB, never), gate.wait(LOG, never)]);
+  expect([gate.passes(JOB), gate.passes(LOG)]).toEqual([true, true]);
+});
+
 test('it begins where both read models are, and ends a wait on the signal', async () => {
   const { gate } = setup({
     jobs: { position: 9n, stopped: false },

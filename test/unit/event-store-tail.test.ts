@@ -3,7 +3,9 @@ import { describe, expect, it } from 'vitest';
 import type { PositionedEvent } from '../../src/events/event-store.ts';
 import type { Page, PageRequest } from '../../src/infrastructure/postgres/event-store-pages.ts';
 import { createTail } from '../../src/infrastructure/postgres/event-store-tail.ts';
+import { subscribeToPages } from '../../src/infrastructure/postgres/event-store-subscription.ts';
 import { createPulse } from '../../src/infrastructure/postgres/pulse.ts';
+import { silentLogger } from '../support/database.ts';
 
 /** A log whose pages are read as the statement reads them; each event counts as `bytes`. */
 function createLog({ bytes = 1 }: { bytes?: number } = {}) {
@@ -49,6 +51,37 @@ function createLog({ bytes = 1 }: { bytes?: number } = {}) {
 }
 
 const everything = { prefixes: [], limit: 500, scan: 500 };
+
+it('is at its end for a subscriber only where the log ended when that one came, whoever asked for the page', async () => {
+  const log = createLog();
+  log.append('a-1');
+  const before = log.page({ after: -1n, ...everything });
+  log.append('a-1');
+  const pages = [before];
+  const pulse = createPulse();
+  const stopping = new AbortController();
+  const messages = subscribeToPages(
+    {
+      database: {
+        query: <Row>() =>
+          Promise.resolve({ rows: [{ head: 3n }] as Row[], rowCount: 1, command: 'SELECT' }),
+      },
+      // The first page was asked for before the second event was there.
+      readLog: (request) => Promise.resolve({ page: pages.shift() ?? log.page(request), beats: pulse.beats }),
+      pulse,
+      owns: () => true,
+      logger: silentLogger,
+    },
+    { after: -1n, prefixes: [], signal: stopping.signal },
+  );
+  const seen: string[] = [];
+  for await (const message of messages) {
+    seen.push(message.kind === 'events' ? `${message.events.length} events` : `at ${message.position}`);
+    if (message.kind === 'caught-up') break;
+  }
+  stopping.abort();
+  expect(seen).toEqual(['1 events', '1 events', 'at 3']);
+});
 
 describe('the tail of the log', () => {
   it('gives each subscriber every event that it wants once and in order, wherever the others are', async () => {

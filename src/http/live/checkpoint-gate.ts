@@ -56,8 +56,10 @@ export function createCheckpointGate({ queries, bus, logger }: CheckpointGateOpt
   async function look(): Promise<void> {
     const checkpoints = await queries.checkpoints([JOBS, JOB_LOGS]);
     for (const [name, seen] of checkpoints) {
-      // A hint may have told of more while this was asked.
-      if (seen.position >= (known.get(name)?.position ?? START)) known.set(name, seen);
+      // A hint may have told of more: while this was asked, or of events that the row is moved past later.
+      const hinted = known.get(name)?.position ?? START;
+      if (seen.position >= hinted) known.set(name, seen);
+      else if (seen.stopped) known.set(name, { position: hinted, stopped: true });
     }
     if (known.get(JOB_LOGS)?.stopped) stoppedSeenAt = performance.now();
   }

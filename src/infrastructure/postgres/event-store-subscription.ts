@@ -18,7 +18,7 @@ export interface SubscriptionDeps {
 
 /** Milliseconds between two looks at an unchanged store. */
 const POLL = { least: 250, most: 500 };
-/** Milliseconds between two looks at the store's end: so many for each event found there but the first, so many at most. */
+/** Milliseconds between two looks at the store's end: so many for each event found there but the first, whoever's, and so many at most. */
 const BREATH = { each: 0.5, most: 5 };
 const RETRY = { first: 100, most: 5_000 };
 /** How many batches' worth of foreign events one statement may skip. */
@@ -59,23 +59,25 @@ export async function* subscribeToPages(
       if (answer === null || isAborted(signal)) return;
       const { page, beats } = answer;
       position = page.position;
+      // The page may have been asked for by others, before there was what was there when this began.
+      const atHead = page.atHead && position >= head;
       // Where few events are wanted, more are looked through at a time.
       const sparse = page.events.length < batchSize / 2;
       scan = sparse && prefixes.length > 0 ? Math.min(scan * 2, batchSize * MOST_SKIPPED) : batchSize;
-      if (!page.atHead) ahead = ask();
+      if (!atHead) ahead = ask();
       const events = page.events.filter((event) => isOwn(event, deps));
       if (events.length > 0) yield { kind: 'events', events };
       if (isAborted(signal)) return;
-      if (page.atHead) {
+      if (atHead) {
         if (behind || position > (events.at(-1)?.position ?? page.after))
           yield { kind: 'caught-up', position };
         await deps.pulse.wait(beats, POLL.least + Math.random() * (POLL.most - POLL.least), signal);
         // Under a steady stream of appends: fewer and larger pages. Nobody waits for an event that comes alone.
-        const breath = Math.min((page.events.length - 1) * BREATH.each, BREATH.most);
+        const breath = Math.min((Number(position - page.after) - 1) * BREATH.each, BREATH.most);
         const early = breath - (performance.now() - asked.at);
         if (early > 0) await sleep(early, signal);
       }
-      behind = !page.atHead;
+      behind = !atHead;
     }
   } finally {
     leaving.abort();
