@@ -15,6 +15,7 @@ import { listScenario } from './scenarios/list.ts';
 import { memoryScenario } from './scenarios/memory.ts';
 import { queueSubmitScenario } from './scenarios/queue-submit.ts';
 import { rebuildScenario } from './scenarios/rebuild.ts';
+import { soakScenario } from './scenarios/soak.ts';
 import { submitScenario } from './scenarios/submit.ts';
 
 const scenarios: readonly Scenario[] = [
@@ -29,6 +30,7 @@ const scenarios: readonly Scenario[] = [
   appendScenario,
   rebuildScenario,
   memoryScenario,
+  soakScenario,
   growthScenario,
 ];
 

@@ -5,7 +5,7 @@ import path from 'node:path';
 import pg from 'pg';
 import { openEmbeddedPostgres } from '../../src/infrastructure/embedded/embedded-postgres.ts';
 import { createLogger } from '../../src/logger.ts';
-import { familySeconds, parentOf } from './proc.ts';
+import { familySeconds, parentOf, usageOf } from './proc.ts';
 import { startRedis } from './redis-server.ts';
 
 /** The one Postgres and the one Redis that every subject is measured on. */
@@ -19,6 +19,8 @@ export interface Environment {
   createDirectory(): Promise<string>;
   /** CPU seconds that both have used up to now, all of their processes together. */
   serverSeconds(): number;
+  /** Resident memory of Redis, in megabytes. */
+  redisMb(): number;
   /** Idempotent. */
   stop(): Promise<void>;
 }
@@ -85,6 +87,7 @@ export async function startEnvironment(): Promise<Environment> {
         return created;
       },
       serverSeconds: () => familySeconds(postmaster) + familySeconds(redis.pid),
+      redisMb: () => usageOf(redis.pid).residentMb,
       stop: () => (stopping ??= release()),
     };
   } catch (error) {
