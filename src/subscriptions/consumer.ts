@@ -67,7 +67,7 @@ const RETRY_MS = { first: 100, most: 5_000 };
  * After a batch of so many events a consumer rests as long as it took, in proportion after others; milliseconds at most, and those of
  * one that is unhurried.
  */
-const REST = { as: 128, most: 100, unhurried: 250 };
+const REST = { as: 48, most: 100, unhurried: 250 };
 
 /**
  * Follows the store from the consumer's checkpoint until the signal: batch, transaction, next. Failures of Postgres

@@ -63,8 +63,7 @@ it('is at its end for a subscriber only where the log ended when that one came, 
   const messages = subscribeToPages(
     {
       database: {
-        query: <Row>() =>
-          Promise.resolve({ rows: [{ head: 3n }] as Row[], rowCount: 1, command: 'SELECT' }),
+        query: <Row>() => Promise.resolve({ rows: [{ head: 3n }] as Row[], rowCount: 1, command: 'SELECT' }),
       },
       // The first page was asked for before the second event was there.
       readLog: (request) => Promise.resolve({ page: pages.shift() ?? log.page(request), beats: pulse.beats }),

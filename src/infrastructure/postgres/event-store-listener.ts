@@ -17,8 +17,8 @@ export interface Listener {
 }
 
 const CHANNEL = 'asyncly_events';
-/** Between two notifications, in milliseconds, and as a multiple of what the last one took: appends meanwhile share the next. */
-const PAUSE = { least: 1, times: 1, most: 50 };
+/** Between two notifications: a multiple of what the last one took, so many milliseconds at most. Appends meanwhile share the next. */
+const PAUSE = { times: 1, most: 50 };
 
 /** One connection for a process, shared by its subscribers and used for its own notifications as well. */
 export function createListener({ url, logger }: { url: string; logger: Logger }): Listener {
@@ -53,7 +53,7 @@ export function createListener({ url, logger }: { url: string; logger: Logger })
       listening.connection.discard();
     }
     const took = performance.now() - began;
-    await sleep(Math.min(PAUSE.least + took * PAUSE.times, PAUSE.most), closing.signal);
+    await sleep(Math.min(took * PAUSE.times, PAUSE.most), closing.signal);
   }
 
   return {
