@@ -1,4 +1,4 @@
-import { v5 as uuidv5 } from 'uuid';
+import { parse as uuidBytes, v5 as uuidv5 } from 'uuid';
 import type { Queryable } from '../database.ts';
 import type { DomainEvent } from '../events/codec.ts';
 import { JOB_LOG_PREFIX, JOB_PREFIX } from '../events/job.ts';
@@ -18,8 +18,12 @@ export const jobLogsProjection: Projection = {
 async function apply(events: readonly ConsumedEvent[], tx: Queryable): Promise<void> {
   const rows = events.flatMap(({ event, recorded }) => {
     const jobId = recorded.stream.slice(recorded.stream.indexOf('-') + 1);
-    return logLines(event).map((message, line) => ({
-      id: uuidv5(String(line), recorded.id),
+    const lines = logLines(event);
+    if (lines.length === 0) return [];
+    // As bytes: for texts the library takes twice as long.
+    const namespace = uuidBytes(recorded.id);
+    return lines.map((message, line) => ({
+      id: uuidv5(Buffer.from(String(line)), namespace),
       jobId,
       position: recorded.position,
       line,
