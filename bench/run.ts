@@ -5,6 +5,7 @@ import { describeRun, print, printSummary, write } from './lib/report.ts';
 import type { Failure, Outcome, Result } from './lib/report.ts';
 import type { Figures, Scale, Scenario } from './lib/scenario.ts';
 import { appendScenario } from './scenarios/append.ts';
+import { costsScenario } from './scenarios/costs.ts';
 import { drainScenarios } from './scenarios/drain.ts';
 import { endToEndScenario } from './scenarios/end-to-end.ts';
 import { fanOutScenario } from './scenarios/fan-out.ts';
@@ -23,6 +24,7 @@ const scenarios: readonly Scenario[] = [
   queueSubmitScenario,
   ...drainScenarios,
   endToEndScenario,
+  costsScenario,
   ...latencyScenarios,
   ...getScenarios,
   listScenario,

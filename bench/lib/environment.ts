@@ -19,6 +19,8 @@ export interface Environment {
   createDirectory(): Promise<string>;
   /** CPU seconds that both have used up to now, all of their processes together. */
   serverSeconds(): number;
+  /** The same, each for itself. */
+  secondsOfServers(): { readonly postgres: number; readonly redis: number };
   /** Resident memory of Redis, in megabytes. */
   redisMb(): number;
   /** Idempotent. */
@@ -59,6 +61,10 @@ export async function startEnvironment(): Promise<Environment> {
     const { version, pid } = rows[0]!;
     const postmaster = parentOf(pid);
     let stopping: Promise<void> | null = null;
+    const secondsOfServers = () => ({
+      postgres: familySeconds(postmaster),
+      redis: familySeconds(redis.pid),
+    });
     return {
       versions: { postgres: version, redis: redis.version },
       async createDatabase(original) {
@@ -86,7 +92,8 @@ export async function startEnvironment(): Promise<Environment> {
         await mkdir(created);
         return created;
       },
-      serverSeconds: () => familySeconds(postmaster) + familySeconds(redis.pid),
+      serverSeconds: () => Object.values(secondsOfServers()).reduce((sum, each) => sum + each),
+      secondsOfServers,
       redisMb: () => usageOf(redis.pid).residentMb,
       stop: () => (stopping ??= release()),
     };
