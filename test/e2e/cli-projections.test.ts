@@ -60,7 +60,9 @@ describe.each(stores)('asyncly projections over %s', (kind) => {
       await writeJobs(store, 12);
       await maintained.project();
       const listed = await run(maintained, 'list');
-      expect(listed.stdout).toMatch(/^NAME +TABLES +STREAMS +LIVE +KEPT\njobs +jobs +job-\* +version 1\n/);
+      expect(listed.stdout).toMatch(
+        /^NAME +TABLES +STREAMS +LIVE +KEPT\njobs +jobs, job_totals +job-\* +version 1\n/,
+      );
       expect(await json(maintained, 'verify')).toMatchObject({ code: 0, data: { clean: true } });
 
       const { rows } = await database.query<{ id: string }>(
@@ -68,9 +70,10 @@ describe.each(stores)('asyncly projections over %s', (kind) => {
       );
       const verified = await run(maintained, 'verify', 'jobs');
       expect(verified.code).toBe(1);
+      // The jobs, and the totals of as many users.
       expect(verified.stdout).toMatch(
         new RegExp(
-          `^jobs: 12 rows at position \\d+, 1 differ:\n  jobs id=${rows[0]!.id} differs\n    type: is "another", should be "[a-z-]+"\n$`,
+          `^jobs: 24 rows at position \\d+, 1 differ:\n  jobs id=${rows[0]!.id} differs\n    type: is "another", should be "[a-z-]+"\n$`,
         ),
       );
       expect(verified.stderr).toMatch(/Filling jobs: 100 %, \d+ events, \d+\/s/);
@@ -83,7 +86,7 @@ describe.each(stores)('asyncly projections over %s', (kind) => {
       expect(await rowsOf(database)).toEqual(await freshRows(store));
       expect(await json(maintained, 'verify', 'all')).toMatchObject({ code: 0, data: { clean: true } });
       const status = await run(maintained, 'status');
-      expect(status.stdout).toMatch(/^jobs +up to date +\d+ +0 +12 {2}2 live, 1 previous$/m);
+      expect(status.stdout).toMatch(/^jobs +up to date +\d+ +0 +24 {2}2 live, 1 previous$/m);
 
       const rolledBack = await run(maintained, 'rollback', 'jobs');
       expect(rolledBack).toMatchObject({
