@@ -133,9 +133,9 @@ async function follow(consumer: Consumer, options: ConsumeOptions, progressed: (
         applyTogether(consumer, events, from, database),
       );
       for await (const reached of reaching) await moved(reached);
-      // A full batch means a backlog: there the next one is full as well.
+      // Half a batch or more means a backlog, which has no reason to wait: pages hold events of others, too.
       const rest = restAfter(consumer, message.events.length, performance.now() - began);
-      if (rest >= 1 && message.events.length < batchSize) await sleep(rest, signal);
+      if (rest >= 1 && message.events.length < batchSize / 2) await sleep(rest, signal);
     } else if (message.position > position) {
       await moveCheckpoint(database, name, position, message.position);
       await moved(message.position);
