@@ -7,6 +7,8 @@ import { subscribeToPages } from '../../src/infrastructure/postgres/event-store-
 import { createPulse } from '../../src/infrastructure/postgres/pulse.ts';
 import { silentLogger } from '../support/database.ts';
 
+const UNBOUNDED = { burst: Infinity, everyMs: 1 };
+
 /** A log whose pages are read as the statement reads them; each event counts as `bytes`. */
 function createLog({ bytes = 1 }: { bytes?: number } = {}) {
   const events: PositionedEvent[] = [];
@@ -58,7 +60,7 @@ it('is at its end for a subscriber only where the log ended when that one came, 
   const before = log.page({ after: -1n, ...everything });
   log.append('a-1');
   const pages = [before];
-  const pulse = createPulse();
+  const pulse = createPulse(UNBOUNDED);
   const stopping = new AbortController();
   const messages = subscribeToPages(
     {
@@ -97,7 +99,7 @@ describe('the tail of the log', () => {
     await fc.assert(
       fc.asyncProperty(steps, fc.integer({ min: 1, max: 5_000_000 }), async (steps, bytes) => {
         const log = createLog({ bytes });
-        const readLog = createTail((request) => log.read(request), createPulse());
+        const readLog = createTail((request) => log.read(request), createPulse(UNBOUNDED));
         const subscribers = [[], ['a-'], ['b-'], ['b-2', 'a-']].map((prefixes, n) => ({
           prefixes,
           limit: n + 3,
@@ -129,7 +131,7 @@ describe('the tail of the log', () => {
 
   it('is read once for all who are there', async () => {
     const log = createLog();
-    const readLog = createTail((request) => log.read(request), createPulse());
+    const readLog = createTail((request) => log.read(request), createPulse(UNBOUNDED));
     await readLog({ after: -1n, ...everything });
     log.append('a-1');
     log.append('b-1');
@@ -147,7 +149,7 @@ describe('the tail of the log', () => {
 
   it('tells who joins a read under way of what came after its beginning', async () => {
     const log = createLog();
-    const pulse = createPulse();
+    const pulse = createPulse(UNBOUNDED);
     let answer!: () => void;
     const readLog = createTail((request) => {
       const page = log.read(request);

@@ -4,6 +4,7 @@ import { sleep } from '../../waiting.ts';
 import { createListening } from './listening.ts';
 import { createPulse } from './pulse.ts';
 import type { Pulse } from './pulse.ts';
+import { createTurns } from './turns.ts';
 
 /** Tells the subscribers of all processes that there is something new. A hint: it may be lost, so everyone polls as well. */
 export interface Listener {
@@ -11,18 +12,21 @@ export interface Listener {
   readonly pulse: Pulse;
   /** Begins to listen to other processes. Idempotent. */
   listen(): void;
-  /** This process has appended: wakes its own subscribers at once, others a little later. */
+  /** This process has appended: wakes its own subscribers and those of others. */
   appended(): void;
   close(): Promise<void>;
 }
 
 const CHANNEL = 'asyncly_events';
-/** Between two notifications: a multiple of what the last one took, so many milliseconds at most. Appends meanwhile share the next. */
-const PAUSE = { times: 1, most: 50 };
+/**
+ * How often this process notifies the others, and how often it wakes its own subscribers. Either costs more than what there is to do for a
+ * single event, on all sides; who hears of it less often finds more at a time. A few in a row, such as those of one job, go at once.
+ */
+const PACE = { burst: 8, everyMs: 15 };
 
 /** One connection for a process, shared by its subscribers and used for its own notifications as well. */
 export function createListener({ url, logger }: { url: string; logger: Logger }): Listener {
-  const pulse = createPulse();
+  const pulse = createPulse(PACE);
   const closing = new AbortController();
   const listening = createListening({
     url,
@@ -38,22 +42,23 @@ export function createListener({ url, logger }: { url: string; logger: Logger })
       logger[level]({ failures, reason: errorMessage(error) }, 'Event notifications not available; polling');
     },
   });
+  const turns = createTurns(PACE);
   let notified = Promise.resolve();
   let scheduled = false;
 
-  /** At once after a quiet time: whoever waits for one event gets it without delay. */
+  /** Appends that come before the next turn share a notification. */
   async function notify(): Promise<void> {
     // From here on an append needs a notification of its own.
     scheduled = false;
-    const began = performance.now();
     try {
       await (await listening.connection.get()).query(`NOTIFY ${CHANNEL}`);
     } catch (error) {
       logger.debug({ reason: errorMessage(error) }, 'Notification not sent');
       listening.connection.discard();
     }
-    const took = performance.now() - began;
-    await sleep(Math.min(took * PAUSE.times, PAUSE.most), closing.signal);
+    for (let early = turns.take(); early > 0 && !closing.signal.aborted; early = turns.take()) {
+      await sleep(early, closing.signal);
+    }
   }
 
   return {
@@ -62,7 +67,6 @@ export function createListener({ url, logger }: { url: string; logger: Logger })
     appended() {
       pulse.beat();
       if (closing.signal.aborted || scheduled) return;
-      listening.start();
       scheduled = true;
       notified = notified.then(notify);
     },

@@ -18,17 +18,9 @@ export interface SubscriptionDeps {
 
 /** Milliseconds between two looks at an unchanged store. */
 const POLL = { least: 250, most: 500 };
-/** Milliseconds between two looks at the store's end: so many for each event found there but the first, whoever's, and so many at most. */
-const BREATH = { each: 0.5, most: 5 };
 const RETRY = { first: 100, most: 5_000 };
 /** How many batches' worth of foreign events one statement may skip. */
 const MOST_SKIPPED = 16;
-
-/** A page under way, and when it was asked for. */
-interface Asked {
-  readonly answer: Promise<AskedPage | null>;
-  readonly at: number;
-}
 
 /** See `EventStore.subscribe`. */
 export async function* subscribeToPages(
@@ -40,22 +32,21 @@ export async function* subscribeToPages(
   const signal = AbortSignal.any([wanted, leaving.signal]);
   let position = after;
   let scan = batchSize;
-  const ask = (): Asked => {
+  const ask = (): Promise<AskedPage | null> => {
     const request = { after: position, prefixes, limit: batchSize, scan };
     const answer = persistently(deps, signal, () => deps.readLog(request));
     answer.catch(() => undefined);
-    return { answer, at: performance.now() };
+    return answer;
   };
   try {
     const head = await persistently(deps, signal, () => readHead(deps.database));
     if (head === null) return;
     if (after > head) throw new CheckpointAheadError(after, head);
     let behind = true;
-    let ahead: Asked | null = null;
+    let ahead: Promise<AskedPage | null> | null = null;
     for (;;) {
-      const asked: Asked = ahead ?? ask();
+      const answer: AskedPage | null = await (ahead ?? ask());
       ahead = null;
-      const answer = await asked.answer;
       if (answer === null || isAborted(signal)) return;
       const { page, beats } = answer;
       position = page.position;
@@ -72,10 +63,6 @@ export async function* subscribeToPages(
         if (behind || position > (events.at(-1)?.position ?? page.after))
           yield { kind: 'caught-up', position };
         await deps.pulse.wait(beats, POLL.least + Math.random() * (POLL.most - POLL.least), signal);
-        // Under a steady stream of appends: fewer and larger pages. Nobody waits for an event that comes alone.
-        const breath = Math.min((Number(position - page.after) - 1) * BREATH.each, BREATH.most);
-        const early = breath - (performance.now() - asked.at);
-        if (early > 0) await sleep(early, signal);
       }
       behind = !atHead;
     }

@@ -40,7 +40,7 @@ export function createListening(options: ListeningOptions): Listening {
     statementTimeout: 5_000,
     queryTimeout: 6_000,
     // Losing a notification is allowed; waiting for the disk for each is not worth it.
-    setup: `SET synchronous_commit = off; LISTEN ${channel}`,
+    setup: 'SET synchronous_commit = off',
   });
   let listening: Promise<void> | null = null;
 
@@ -50,6 +50,7 @@ export function createListening(options: ListeningOptions): Listening {
         const client = await connection.get();
         failures = 0;
         const ended = hear(client);
+        await client.query(`LISTEN ${channel}`);
         begun();
         await ended;
         if (!isAborted(signal)) lost();
