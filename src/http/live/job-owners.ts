@@ -31,8 +31,15 @@ export function createJobOwners({
     return event.type === 'JobCreated' ? event.data.userId : null;
   }
 
+  /** Whoever follows jobs from their beginning need not ask whose they are. */
+  function learn(event: RecordedEvent): void {
+    if (event.type === 'JobCreated' && typeof event.data['userId'] === 'string')
+      owners.set(jobIdOf(event), event.data['userId']);
+  }
+
   return {
     async prepare(events) {
+      events.forEach(learn);
       const unknown = new Set(events.map(jobIdOf).filter((id) => !owners.has(id)));
       if (unknown.size === 0) return;
       for (const [id, owner] of await queries.owners([...unknown])) owners.set(id, owner);
