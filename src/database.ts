@@ -14,7 +14,20 @@ export interface Queryable {
   ): Promise<{ readonly rows: Row[]; readonly rowCount: number }>;
 }
 
+/** One statement with `$n` parameters. */
+export interface Statement {
+  readonly sql: string;
+  readonly values?: readonly unknown[];
+}
+
 export interface Database extends Queryable {
   /** Runs `work` in one transaction: committed when it resolves, rolled back when it throws. */
   transaction<T>(work: (tx: Queryable) => Promise<T>): Promise<T>;
+  /**
+   * One transaction with few ways to Postgres: `first` goes together with the first statement that `work` asks, and what it returns goes
+   * together with the commit. Where it asks nothing, all of it goes at once. Rolled back when `work` throws or a statement fails.
+   */
+  pipeline(first: Statement, work: (tx: Queryable) => Awaitable<readonly Statement[]>): Promise<void>;
 }
+
+export type Awaitable<T> = T | Promise<T>;

@@ -1,4 +1,4 @@
-import type { Queryable } from '../database.ts';
+import type { Queryable, Statement } from '../database.ts';
 import type { ConsumedEvent } from '../subscriptions/consumer.ts';
 import type { Projection } from '../projections/projection.ts';
 import { STREAM_PREFIXES } from '../events/streams.ts';
@@ -28,8 +28,8 @@ interface SealRow {
   readonly latest: Date | null;
 }
 
-async function apply(batch: readonly ConsumedEvent[], tx: Queryable): Promise<void> {
-  if (batch.length === 0) return;
+async function apply(batch: readonly ConsumedEvent[], tx: Queryable): Promise<readonly Statement[]> {
+  if (batch.length === 0) return [];
   const before = await loadHead(tx);
   let { events, chain, earliest, latest } = before;
   const leaves: Buffer[] = [];
@@ -48,13 +48,15 @@ async function apply(batch: readonly ConsumedEvent[], tx: Queryable): Promise<vo
       earliest = latest = null;
     }
   }
-  await addHashes(tx, before.events, leaves);
-  await addSeals(tx, seals);
-  await saveHead(tx, { events, chain, earliest, latest });
+  return [
+    addHashes(before.events, leaves),
+    ...addSeals(seals),
+    saveHead({ events, chain, earliest, latest }),
+  ];
 }
 
 /** @param before how many hashes there are */
-async function addHashes(tx: Queryable, before: number, leaves: readonly Buffer[]): Promise<void> {
+function addHashes(before: number, leaves: readonly Buffer[]): Statement {
   const pages = new Map<number, Buffer[]>();
   for (const [index, leaf] of leaves.entries()) {
     const page = Math.floor((before + index) / HASHES_PER_PAGE);
@@ -62,33 +64,35 @@ async function addHashes(tx: Queryable, before: number, leaves: readonly Buffer[
     if (hashes) hashes.push(leaf);
     else pages.set(page, [leaf]);
   }
-  await tx.query(
-    `INSERT INTO audit_hashes (page, hashes) SELECT * FROM unnest($1::bigint[], $2::bytea[])
+  return {
+    sql: `INSERT INTO audit_hashes (page, hashes) SELECT * FROM unnest($1::bigint[], $2::bytea[])
      ON CONFLICT (page) DO UPDATE SET hashes = audit_hashes.hashes || excluded.hashes`,
-    [[...pages.keys()], [...pages.values()].map((hashes) => Buffer.concat(hashes))],
-  );
+    values: [[...pages.keys()], [...pages.values()].map((hashes) => Buffer.concat(hashes))],
+  };
 }
 
-async function addSeals(tx: Queryable, seals: readonly SealRow[]): Promise<void> {
-  if (seals.length === 0) return;
-  await tx.query(
-    `INSERT INTO audit_seals (number, chain, position, earliest, latest)
+function addSeals(seals: readonly SealRow[]): Statement[] {
+  if (seals.length === 0) return [];
+  return [
+    {
+      sql: `INSERT INTO audit_seals (number, chain, position, earliest, latest)
      SELECT * FROM unnest($1::bigint[], $2::bytea[], $3::bigint[], $4::timestamptz[], $5::timestamptz[])`,
-    [
-      seals.map(({ number }) => number),
-      seals.map(({ chain }) => chain),
-      seals.map(({ position }) => position),
-      seals.map(({ earliest }) => earliest),
-      seals.map(({ latest }) => latest),
-    ],
-  );
+      values: [
+        seals.map(({ number }) => number),
+        seals.map(({ chain }) => chain),
+        seals.map(({ position }) => position),
+        seals.map(({ earliest }) => earliest),
+        seals.map(({ latest }) => latest),
+      ],
+    },
+  ];
 }
 
-async function saveHead(tx: Queryable, { events, chain, earliest, latest }: Head): Promise<void> {
-  await tx.query(
-    `INSERT INTO audit_head (events, chain, earliest, latest) VALUES ($1, $2, $3, $4)
+function saveHead({ events, chain, earliest, latest }: Head): Statement {
+  return {
+    sql: `INSERT INTO audit_head (events, chain, earliest, latest) VALUES ($1, $2, $3, $4)
      ON CONFLICT (only_row) DO UPDATE
      SET events = excluded.events, chain = excluded.chain, earliest = excluded.earliest, latest = excluded.latest`,
-    [events, chain, earliest, latest],
-  );
+    values: [events, chain, earliest, latest],
+  };
 }

@@ -1,8 +1,7 @@
-import type { Queryable } from '../database.ts';
+import type { Awaitable, Queryable, Statement } from '../database.ts';
 import type { EventStore, Position, PositionedEvent } from '../events/event-store.ts';
 import { applyBatch } from '../subscriptions/apply-batch.ts';
 import { decoded, decodedOnDemand } from '../subscriptions/consumer.ts';
-import type { ConsumedEvent } from '../subscriptions/consumer.ts';
 import { backlog } from '../transfer/backlog.ts';
 import type { Projection } from './projection.ts';
 import { identifier } from './table-definitions.ts';
@@ -44,7 +43,6 @@ export async function fill(targets: readonly FillTarget[], options: FillOptions)
   const [first] = behind;
   if (!first) return;
   const { store, signal, batchSize, onBatch } = options;
-  const decode = rememberingDecoder();
   const batches = backlog(store, {
     after: behind.reduce((least, { filling }) => min(least, filling.position), first.filling.position),
     upTo: behind.reduce((most, { upTo }) => (upTo > most ? upTo : most), first.upTo),
@@ -57,7 +55,7 @@ export async function fill(targets: readonly FillTarget[], options: FillOptions)
     await allOf(
       behind.map(async (target) => {
         // To the end of the batch, so that one which wants few events does not begin from the last of them when it is resumed.
-        await advance(target, wantedBy(target, batch), min(end, target.upTo), decode, options);
+        await advance(target, wantedBy(target, batch), min(end, target.upTo), options);
       }),
     );
     signal.throwIfAborted();
@@ -84,32 +82,16 @@ function wantedBy({ filling, upTo }: FillTarget, batch: readonly PositionedEvent
   );
 }
 
-type Decoder = (recorded: PositionedEvent) => ConsumedEvent;
-
-/** Decodes an event when the first version wants it. */
-function rememberingDecoder(): Decoder {
-  const known = new WeakMap<PositionedEvent, ConsumedEvent>();
-  return (recorded) => {
-    let consumed = known.get(recorded);
-    if (consumed === undefined) {
-      consumed = decoded(recorded);
-      known.set(recorded, consumed);
-    }
-    return consumed;
-  };
-}
-
 async function advance(
   { filling }: FillTarget,
   events: readonly PositionedEvent[],
   end: Position,
-  decode: Decoder,
   options: FillOptions,
 ): Promise<void> {
   const last = events.at(-1);
   if (!last) return mark(filling, end, options);
   const reaching = applyBatch(events, filling.position, async (some, from) => {
-    const consumed = some.map(filling.projection.asStored ? decodedOnDemand : decode);
+    const consumed = some.map(filling.projection.asStored ? decodedOnDemand : decoded);
     const to = some.at(-1);
     const reached = to === undefined || to === last ? end : to.position;
     await move(filling, from, reached, options, (tx) => filling.projection.apply(consumed, tx));
@@ -120,7 +102,7 @@ async function advance(
 
 async function mark(filling: Filling, to: Position, options: FillOptions): Promise<void> {
   if (filling.position >= to) return;
-  await move(filling, filling.position, to, options, () => Promise.resolve());
+  await move(filling, filling.position, to, options, () => []);
   filling.position = to;
 }
 
@@ -130,7 +112,7 @@ async function move(
   from: Position,
   to: Position,
   { transaction }: FillOptions,
-  work: (tx: Queryable) => Promise<void>,
+  work: (tx: Queryable) => Awaitable<readonly Statement[]>,
 ): Promise<void> {
   const moved = { projection: projection.name, version };
   await transaction(async (tx) => {
@@ -142,7 +124,7 @@ async function move(
       [identifier(schemaOf(moved))],
     );
     await moveVersion(tx, moved, from, to);
-    await work(tx);
+    for (const { sql, values } of await work(tx)) await tx.query(sql, values);
   });
 }
 

@@ -1,5 +1,5 @@
 import { parse as uuidBytes, v5 as uuidv5 } from 'uuid';
-import type { Queryable } from '../database.ts';
+import type { Statement } from '../database.ts';
 import type { DomainEvent } from '../events/codec.ts';
 import { JOB_LOG_PREFIX, JOB_PREFIX } from '../events/job.ts';
 import type { ConsumedEvent } from '../subscriptions/consumer.ts';
@@ -15,7 +15,7 @@ export const jobLogsProjection: Projection = {
   apply,
 };
 
-async function apply(events: readonly ConsumedEvent[], tx: Queryable): Promise<void> {
+function apply(events: readonly ConsumedEvent[]): readonly Statement[] {
   const rows = events.flatMap(({ event, recorded }) => {
     const jobId = recorded.stream.slice(recorded.stream.indexOf('-') + 1);
     const lines = logLines(event);
@@ -31,20 +31,22 @@ async function apply(events: readonly ConsumedEvent[], tx: Queryable): Promise<v
       createdAt: recorded.metadata.occurredAt,
     }));
   });
-  if (rows.length === 0) return;
-  await tx.query(
-    `INSERT INTO job_logs (id, job_id, position, line, message, created_at)
+  if (rows.length === 0) return [];
+  return [
+    {
+      sql: `INSERT INTO job_logs (id, job_id, position, line, message, created_at)
      SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::smallint[], $5::text[], $6::timestamptz[])
      ON CONFLICT (id) DO NOTHING`,
-    [
-      rows.map((row) => row.id),
-      rows.map((row) => row.jobId),
-      rows.map((row) => row.position),
-      rows.map((row) => row.line),
-      rows.map((row) => storable(row.message)),
-      rows.map((row) => row.createdAt),
-    ],
-  );
+      values: [
+        rows.map((row) => row.id),
+        rows.map((row) => row.jobId),
+        rows.map((row) => row.position),
+        rows.map((row) => row.line),
+        rows.map((row) => storable(row.message)),
+        rows.map((row) => row.createdAt),
+      ],
+    },
+  ];
 }
 
 /** Postgres text holds no NUL: the replacement character stands for it, here and in no event. */

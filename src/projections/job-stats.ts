@@ -1,4 +1,4 @@
-import type { Queryable } from '../database.ts';
+import type { Queryable, Statement } from '../database.ts';
 import { isJobEvent } from '../events/codec.ts';
 import { JOB_PREFIX } from '../events/job.ts';
 import type { ConsumedEvent } from '../subscriptions/consumer.ts';
@@ -20,7 +20,7 @@ export const jobStatsProjection: Projection = {
  * Counts the batch in memory and adds it to what is there: a handful of statements, however many events. The rows are
  * read, added to and written back; the checkpoint's row, which the transaction has moved, keeps everyone else from doing the same.
  */
-async function apply(events: readonly ConsumedEvent[], tx: Queryable): Promise<void> {
+async function apply(events: readonly ConsumedEvent[], tx: Queryable): Promise<readonly Statement[]> {
   const created = new Set(
     events.filter(({ event }) => event.type === 'JobCreated').map(({ recorded }) => idOf(recorded)),
   );
@@ -47,12 +47,7 @@ async function apply(events: readonly ConsumedEvent[], tx: Queryable): Promise<v
     }
   }
   await addStored(figures, tx);
-  await saveFigures(figures, tx);
-  await forgetJobs(
-    [...done].filter((id) => known.has(id)),
-    tx,
-  );
-  await saveJobs(jobs, tx);
+  return [...saveFigures(figures), ...forgetJobs([...done].filter((id) => known.has(id))), ...saveJobs(jobs)];
 }
 
 const idOf = (recorded: { stream: string }): string => recorded.stream.slice(JOB_PREFIX.length);
@@ -79,25 +74,29 @@ async function loadJobs(ids: readonly string[], tx: Queryable): Promise<Map<stri
   );
 }
 
-async function saveJobs(jobs: ReadonlyMap<string, CountedJob>, tx: Queryable): Promise<void> {
-  if (jobs.size === 0) return;
+function saveJobs(jobs: ReadonlyMap<string, CountedJob>): Statement[] {
+  if (jobs.size === 0) return [];
   const rows = [...jobs.values()];
-  await tx.query(
-    `INSERT INTO job_stats_jobs (id, user_id, type, due_at, started_at)
+  return [
+    {
+      sql: `INSERT INTO job_stats_jobs (id, user_id, type, due_at, started_at)
      SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[], $5::timestamptz[])
      ON CONFLICT (id) DO UPDATE SET due_at = excluded.due_at, started_at = excluded.started_at`,
-    [
-      [...jobs.keys()],
-      rows.map(({ userId }) => userId),
-      rows.map(({ type }) => type),
-      rows.map(({ dueAt }) => isoOf(dueAt)),
-      rows.map(({ startedAt }) => isoOf(startedAt)),
-    ],
-  );
+      values: [
+        [...jobs.keys()],
+        rows.map(({ userId }) => userId),
+        rows.map(({ type }) => type),
+        rows.map(({ dueAt }) => isoOf(dueAt)),
+        rows.map(({ startedAt }) => isoOf(startedAt)),
+      ],
+    },
+  ];
 }
 
-async function forgetJobs(ids: readonly string[], tx: Queryable): Promise<void> {
-  if (ids.length > 0) await tx.query('DELETE FROM job_stats_jobs WHERE id = ANY($1::uuid[])', [ids]);
+function forgetJobs(ids: readonly string[]): Statement[] {
+  return ids.length === 0
+    ? []
+    : [{ sql: 'DELETE FROM job_stats_jobs WHERE id = ANY($1::uuid[])', values: [ids] }];
 }
 
 const isoOf = (ms: number | null): string | null => (ms === null ? null : new Date(ms).toISOString());

@@ -1,4 +1,4 @@
-import type { Queryable } from '../database.ts';
+import type { Queryable, Statement } from '../database.ts';
 import { isJobEvent } from '../events/codec.ts';
 import { evolveJob, JOB_PREFIX } from '../events/job.ts';
 import type { Job } from '../events/job.ts';
@@ -17,7 +17,7 @@ export const jobsProjection: Projection = {
   apply,
 };
 
-async function apply(events: readonly ConsumedEvent[], tx: Queryable): Promise<void> {
+async function apply(events: readonly ConsumedEvent[], tx: Queryable): Promise<readonly Statement[]> {
   const created = new Set(
     events.filter(({ event }) => event.type === 'JobCreated').map(({ recorded }) => idOf(recorded)),
   );
@@ -37,15 +37,13 @@ async function apply(events: readonly ConsumedEvent[], tx: Queryable): Promise<v
     jobs.set(id, evolveJob(before, { event, occurredAt, revision: recorded.revision }));
   }
   const changed = [...jobs.values()];
-  await insert(
-    changed.filter((job) => created.has(job.id)),
-    tx,
-  );
-  await update(
-    changed.filter((job) => !created.has(job.id)),
-    known,
-    tx,
-  );
+  return [
+    ...insert(changed.filter((job) => created.has(job.id))),
+    ...update(
+      changed.filter((job) => !created.has(job.id)),
+      known,
+    ),
+  ];
 }
 
 const idOf = (recorded: { stream: string }): string => recorded.stream.slice(JOB_PREFIX.length);
@@ -114,8 +112,8 @@ const INSERT = withTotals(
    left_behind AS (SELECT former.user_id, former.status FROM entered JOIN jobs former USING (id))`,
 );
 
-async function insert(jobs: readonly Job[], tx: Queryable): Promise<void> {
-  if (jobs.length > 0) await tx.query(INSERT, values(all, jobs));
+function insert(jobs: readonly Job[]): Statement[] {
+  return jobs.length === 0 ? [] : [{ sql: INSERT, values: values(all, jobs) }];
 }
 
 const updated: readonly Column[] = [['id', 'uuid', (job: Job) => job.id], ...changing];
@@ -130,7 +128,7 @@ const UPDATE = withTotals(
 );
 
 /** @param known the jobs as their rows are */
-async function update(jobs: readonly Job[], known: ReadonlyMap<string, Job>, tx: Queryable): Promise<void> {
-  if (jobs.length === 0) return;
-  await tx.query(UPDATE, [...values(updated, jobs), jobs.map(({ id }) => known.get(id)?.status)]);
+function update(jobs: readonly Job[], known: ReadonlyMap<string, Job>): Statement[] {
+  if (jobs.length === 0) return [];
+  return [{ sql: UPDATE, values: [...values(updated, jobs), jobs.map(({ id }) => known.get(id)?.status)] }];
 }

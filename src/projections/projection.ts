@@ -1,4 +1,4 @@
-import type { Queryable } from '../database.ts';
+import type { Awaitable, Queryable, Statement } from '../database.ts';
 import type { ConsumedEvent } from '../subscriptions/consumer.ts';
 
 /** A read model: rows that follow from events and from nothing else. */
@@ -18,9 +18,10 @@ export interface Projection {
   /** Nobody who has just done something looks for it here; see `Consumer`. */
   readonly unhurried?: boolean;
   /**
-   * Writes what a batch amounts to. Called once for each event that matters, and for ignored ones among them, in order, in a transaction with the checkpoint. Every
-   * value in a row must come from the events and rows of its own: a replay has to give the same ones. Tables are named without a
-   * schema, since a rebuild fills others of the same names.
+   * What a batch amounts to: statements that write it, for a transaction with the checkpoint. Called once for each event that matters, and
+   * for ignored ones among them, in order. Every value in a row must come from the events and rows of its own: a replay has to give the
+   * same ones. Tables are named without a schema, since a rebuild fills others of the same names.
+   * @param tx reads rows, in the same transaction
    */
-  apply(events: readonly ConsumedEvent[], tx: Queryable): Promise<void>;
+  apply(events: readonly ConsumedEvent[], tx: Queryable): Awaitable<readonly Statement[]>;
 }

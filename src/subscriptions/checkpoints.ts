@@ -1,4 +1,4 @@
-import type { Queryable } from '../database.ts';
+import type { Queryable, Statement } from '../database.ts';
 import { AppError } from '../errors.ts';
 import { START } from '../events/event-store.ts';
 import type { Position } from '../events/event-store.ts';
@@ -20,19 +20,31 @@ export async function loadCheckpoint(database: Queryable, name: string): Promise
   return rows[0]?.position ?? START;
 }
 
+/** SQLSTATE of `move_checkpoint`. */
+const MOVED = 'AS001';
+
+/** Moves a checkpoint on; it fails with what {@link movedError} knows when the checkpoint does not stand at `from` any more. */
+export function checkpointMove(name: string, from: Position, to: Position): Statement {
+  return { sql: 'SELECT move_checkpoint($1, $2, $3)', values: [name, from, to] };
+}
+
+/** The error as the rest of the code knows it. */
+export function movedError(error: unknown, name: string): unknown {
+  const isMoved = error instanceof Error && (error as { code?: unknown }).code === MOVED;
+  return isMoved ? new CheckpointMovedError(name) : error;
+}
+
 /** @throws CheckpointMovedError it does not stand at `from` any more */
 export async function moveCheckpoint(
-  tx: Queryable,
+  database: Queryable,
   name: string,
   from: Position,
   to: Position,
 ): Promise<void> {
-  const { rowCount } = await tx.query(
-    `UPDATE checkpoints SET position = $3, failed_event_id = NULL, error = NULL, updated_at = now()
-     WHERE name = $1 AND position = $2`,
-    [name, from, to],
-  );
-  if (rowCount !== 1) throw new CheckpointMovedError(name);
+  const { sql, values } = checkpointMove(name, from, to);
+  await database.query(sql, values).catch((error: unknown) => {
+    throw movedError(error, name);
+  });
 }
 
 /** What stopped a consumer, and the event it stands in front of if it was one. */

@@ -1,5 +1,5 @@
 import { backoff, isAborted, sleep } from '../waiting.ts';
-import type { Database, Queryable } from '../database.ts';
+import type { Awaitable, Database, Queryable, Statement } from '../database.ts';
 import { errorMessage } from '../errors.ts';
 import { decodeEvent } from '../events/codec.ts';
 import type { DomainEvent } from '../events/codec.ts';
@@ -12,7 +12,14 @@ import type {
 } from '../events/event-store.ts';
 import type { Logger } from '../logger.ts';
 import { applyBatch, EventNotApplicableError, isTransient } from './apply-batch.ts';
-import { CheckpointMovedError, loadCheckpoint, moveCheckpoint, recordStop } from './checkpoints.ts';
+import {
+  CheckpointMovedError,
+  checkpointMove,
+  loadCheckpoint,
+  moveCheckpoint,
+  movedError,
+  recordStop,
+} from './checkpoints.ts';
 import { throttleMarks } from './throttle-marks.ts';
 
 /** A stored event together with what it means to the code of today. */
@@ -42,10 +49,11 @@ export interface Consumer {
    */
   received?(events: readonly ConsumedEvent[]): void;
   /**
-   * Writes what the events amount to, in the transaction that also moves the checkpoint. No other effect is allowed: the
+   * What the events amount to: statements for the transaction that also moves the checkpoint. No other effect is allowed: the
    * transaction may fail and the same events come again.
+   * @param tx reads, in that transaction, what it takes to know them
    */
-  apply(events: readonly ConsumedEvent[], tx: Queryable): Promise<void>;
+  apply(events: readonly ConsumedEvent[], tx: Queryable): Awaitable<readonly Statement[]>;
   /**
    * When everything up to a position is committed, or follows from nothing that has to be: for hints and queue entries. What it
    * throws is logged and changes nothing.
@@ -192,11 +200,14 @@ async function applyTogether(
   if (!last) return from;
   const events = batch.map(consumer.asStored ? decodedOnDemand : decoded);
   consumer.received?.(events);
-  await database.transaction(async (tx) => {
-    // First, so that a process that no longer leads writes nothing and the row's lock keeps the next one waiting.
-    await moveCheckpoint(tx, consumer.name, from, last.position);
-    await consumer.apply(events, tx);
-  });
+  try {
+    // The checkpoint first, so that a process that no longer leads writes nothing and the row's lock keeps the next one waiting.
+    await database.pipeline(checkpointMove(consumer.name, from, last.position), (tx) =>
+      consumer.apply(events, tx),
+    );
+  } catch (error) {
+    throw movedError(error, consumer.name);
+  }
   return last.position;
 }
 

@@ -1,7 +1,7 @@
 import { sleep } from '../waiting.ts';
 import { errorMessage } from '../errors.ts';
 import type { HandleJobCommand } from '../commands/handle-command.ts';
-import type { Database, Queryable } from '../database.ts';
+import type { Database } from '../database.ts';
 import type { EventStore } from '../events/event-store.ts';
 import { JOB_PREFIX } from '../events/job.ts';
 import { WEBHOOK_PREFIX } from '../events/webhook.ts';
@@ -12,7 +12,7 @@ import { consume } from '../subscriptions/consumer.ts';
 import type { ConsumedEvent, Consumer } from '../subscriptions/consumer.ts';
 import { leadTogether, runAsLeader } from '../subscriptions/leadership.ts';
 import { finishCancels } from './cancel-finisher.ts';
-import { writeChanges } from './open-work.ts';
+import { writesOf } from './open-work.ts';
 import { reconcile } from './reconciler.ts';
 import { workChanges } from './work-changes.ts';
 import type { WorkEntry, WorkQueue } from './work-queue.ts';
@@ -58,7 +58,7 @@ function dispatcherConsumer(options: DispatcherOptions & { signal: AbortSignal }
       const before = enqueued;
       if (opened.length > 0) enqueued = before.then(() => enqueue(opened, options));
     },
-    apply: (events: readonly ConsumedEvent[], tx: Queryable) => writeChanges(workChanges(events), tx),
+    apply: (events: readonly ConsumedEvent[]) => writesOf(workChanges(events)),
     committed: () => enqueued,
   };
 }

@@ -1,4 +1,4 @@
-import type { Queryable } from '../database.ts';
+import type { Queryable, Statement } from '../database.ts';
 import type { WorkEntry, WorkItem } from './work-queue.ts';
 
 /** `open_work`: what must still happen, in the words of the queue. Changed only together with the dispatcher's checkpoint. */
@@ -17,24 +17,27 @@ export interface WorkChanges {
   readonly closed: readonly WorkItem[];
 }
 
-export async function writeChanges({ opened, closed }: WorkChanges, tx: Queryable): Promise<void> {
+/** Statements that write them. */
+export function writesOf({ opened, closed }: WorkChanges): Statement[] {
+  const writes: Statement[] = [];
   if (closed.length > 0) {
-    await tx.query(
-      `DELETE FROM open_work USING unnest($1::text[], $2::uuid[], $3::integer[], $4::integer[])
+    writes.push({
+      sql: `DELETE FROM open_work USING unnest($1::text[], $2::uuid[], $3::integer[], $4::integer[])
          AS given (kind, job_id, round, attempt)
        WHERE (open_work.kind, open_work.job_id, open_work.round, open_work.attempt)
            = (given.kind, given.job_id, given.round, given.attempt)`,
-      columns(closed),
-    );
+      values: columns(closed),
+    });
   }
   if (opened.length > 0) {
-    await tx.query(
-      `INSERT INTO open_work (kind, job_id, round, attempt, due_at)
+    writes.push({
+      sql: `INSERT INTO open_work (kind, job_id, round, attempt, due_at)
        SELECT * FROM unnest($1::text[], $2::uuid[], $3::integer[], $4::integer[], $5::timestamptz[])
        ON CONFLICT (kind, job_id, round, attempt) DO UPDATE SET due_at = excluded.due_at`,
-      [...columns(opened), opened.map((entry) => entry.dueAt)],
-    );
+      values: [...columns(opened), opened.map((entry) => entry.dueAt)],
+    });
   }
+  return writes;
 }
 
 function columns(items: readonly WorkItem[]): unknown[] {

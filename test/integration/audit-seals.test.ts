@@ -17,8 +17,9 @@ import { copyEvents } from '../../src/transfer/copy-events.ts';
 import { adapters, forever, seal, sealRows, verifyAudited } from '../support/auditing.ts';
 import { copiedEvent, doubleEnd, postgresEnd, writeHistory } from '../support/copying.ts';
 import { createTestDatabase, silentLogger } from '../support/database.ts';
-import { consumed, historyInBatches, uuid } from '../support/histories.ts';
+import { historyInBatches, uuid } from '../support/histories.ts';
 import { eventually } from '../support/waiting.ts';
+import { applyTo } from '../support/read-models.ts';
 
 describe('the seals', () => {
   it('are the same wherever the events were cut into batches', async () => {
@@ -28,7 +29,7 @@ describe('the seals', () => {
     const project = async (batches: readonly (readonly PositionedEvent[])[]): Promise<unknown> => {
       await database.query('TRUNCATE audit_hashes, audit_seals, audit_head');
       for (const batch of batches) {
-        await database.transaction((tx) => auditSealsProjection.apply(batch.map(consumed), tx));
+        await applyTo(database, auditSealsProjection, batch);
       }
       return sealRows(database);
     };
@@ -79,11 +80,12 @@ describe('the seals', () => {
       let chance = 0;
       const failing: Database = {
         query: (sql, values) => database.query(sql, values),
-        transaction: (work) =>
-          database.transaction(async (tx) => {
-            const result = await work(tx);
+        transaction: (work) => database.transaction(work),
+        pipeline: (first, work) =>
+          database.pipeline(first, async (tx) => {
+            const statements = await work(tx);
             if (++chance % 3 === 0) throw new UnavailableError('postgres', 'lost before the commit');
-            return result;
+            return statements;
           }),
       };
       const head = await store.head();

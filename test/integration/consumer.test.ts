@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import type { Database, Queryable } from '../../src/database.ts';
+import type { Database, Statement } from '../../src/database.ts';
 import type { EventStore, NewEvent } from '../../src/events/event-store.ts';
 import { jobStream } from '../../src/events/job.ts';
 import { CheckpointMovedError } from '../../src/subscriptions/checkpoints.ts';
@@ -71,15 +71,16 @@ function recorder(overrides: Partial<Consumer> = {}): Consumer {
     name: 'test',
     prefixes: ['job-'],
     batchSize: 10,
-    apply: (batch, tx) => record('test', batch, tx),
+    apply: (batch) => record('test', batch),
     ...overrides,
   };
 }
 
-async function record(name: string, batch: readonly ConsumedEvent[], tx: Queryable): Promise<void> {
-  for (const { recorded } of batch) {
-    await tx.query('INSERT INTO seen (event_id, consumer) VALUES ($1, $2)', [recorded.id, name]);
-  }
+function record(name: string, batch: readonly ConsumedEvent[]): Statement[] {
+  return batch.map(({ recorded }) => ({
+    sql: 'INSERT INTO seen (event_id, consumer) VALUES ($1, $2)',
+    values: [recorded.id, name],
+  }));
 }
 
 /** An event of a type that this build does not know. */
@@ -108,14 +109,16 @@ describe('consume', () => {
     // The process is gone when the rows are written and the commit is not.
     const dying: Database = {
       query: (sql, values) => database.query(sql, values),
-      transaction: (work) =>
-        database.transaction(async (tx) => {
-          const result = await work(tx);
-          if (crashes++ === 0) {
-            crashed.open();
-            throw Object.assign(new Error('killed'), { code: '40001' });
-          }
-          return result;
+      transaction: (work) => database.transaction(work),
+      pipeline: (first, work) =>
+        database.pipeline(first, async (tx) => {
+          const statements = await work(tx);
+          if (crashes++ > 0) return statements;
+          crashed.open();
+          return [
+            ...statements,
+            { sql: `DO $$ BEGIN RAISE SQLSTATE '40001' USING MESSAGE = 'killed'; END $$` },
+          ];
         }),
     };
     const first = run(recorder(), { database: dying });
@@ -176,9 +179,9 @@ describe('consume', () => {
     await append(8);
     const bad = (await inOrder())[4]!;
     const broken = recorder({
-      async apply(batch, tx) {
-        await record('test', batch, tx);
+      apply(batch) {
         if (batch.some(({ recorded }) => recorded.id === bad)) throw new TypeError('no such column');
+        return record('test', batch);
       },
     });
     expect(await run(broken).ended).toBe('returned');
@@ -196,7 +199,7 @@ describe('consume', () => {
   it('takes a SQL error of the event for the event, not for a failure of Postgres', async () => {
     const { run, checkpoint, append } = await setup();
     await append(1);
-    const broken = recorder({ apply: (_, tx) => tx.query('SELECT 1 / 0').then(() => undefined) });
+    const broken = recorder({ apply: () => [{ sql: 'SELECT 1 / 0' }] });
     expect(await run(broken).ended).toBe('returned');
     expect((await checkpoint())?.error).toContain('division by zero');
   });
@@ -214,6 +217,7 @@ describe('consume', () => {
         return database.query(sql, values);
       },
       transaction: (work) => database.transaction(work),
+      pipeline: (first, work) => database.pipeline(first, work),
     };
     const old = run(recorder({ apply: () => Promise.reject(new Error('an old build')) }), { database: slow });
     await failing.opened;
@@ -231,8 +235,9 @@ describe('consume', () => {
     const { stop } = run(
       recorder({
         async apply(batch, tx) {
-          await record('test', batch, tx);
-          if (cuts++ < 2) await tx.query('SELECT pg_terminate_backend(pg_backend_pid())');
+          const cut = 'SELECT pg_terminate_backend(pg_backend_pid())';
+          if (++cuts === 1) await tx.query(cut);
+          return [...record('test', batch), ...(cuts === 2 ? [{ sql: cut }] : [])];
         },
       }),
     );
@@ -300,10 +305,10 @@ describe('consume', () => {
     let failures = 0;
     const consumer = recorder({
       received: (batch) => received.push(batch.map(({ recorded }) => recorded.id)),
-      async apply(batch, tx) {
+      apply(batch) {
         expect(received.at(-1)).toEqual(batch.map(({ recorded }) => recorded.id));
         if (failures++ === 0) throw Object.assign(new Error('deadlock'), { code: '40P01' });
-        await record('test', batch, tx);
+        return record('test', batch);
       },
     });
     const ids = await append(2);

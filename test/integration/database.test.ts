@@ -169,6 +169,123 @@ describe('database', () => {
     });
   });
 
+  describe('pipeline', () => {
+    const insert = (n: number) => ({ sql: 'INSERT INTO t VALUES ($1)', values: [n] });
+
+    async function setup() {
+      const test = await createTestDatabase({ migrated: false });
+      onTestFinished(() => test.drop());
+      await test.database.query('CREATE TABLE t (n int PRIMARY KEY)');
+      const database = openPreparing(test);
+      const numbers = async () =>
+        (await test.database.query<{ n: number }>('SELECT n FROM t ORDER BY n')).rows.map(({ n }) => n);
+      return { database, numbers };
+    }
+
+    it('writes all that is returned, after the first statement', async () => {
+      const { database, numbers } = await setup();
+      await database.pipeline({ sql: 'INSERT INTO t VALUES (1)' }, () => [insert(2), insert(3)]);
+      await database.pipeline(insert(4), () => []);
+      expect(await numbers()).toEqual([1, 2, 3, 4]);
+    });
+
+    it('reads in the transaction, behind the first statement', async () => {
+      const { database, numbers } = await setup();
+      await database.pipeline(insert(1), async (tx) => {
+        const { rows, rowCount } = await tx.query<{ n: number; at: Date }>('SELECT n, now() AS at FROM t');
+        expect(rows).toEqual([{ n: 1, at: expect.any(Date) as Date }]);
+        expect(rowCount).toBe(1);
+        expect(await numbers()).toEqual([]);
+        const again = await tx.query<{ at: Date; big: bigint }>('SELECT now() AS at, $1::bigint AS big', [
+          7n,
+        ]);
+        expect(again.rows).toEqual([{ at: rows[0]?.at, big: 7n }]);
+        return [insert(2)];
+      });
+      expect(await numbers()).toEqual([1, 2]);
+    });
+
+    it.each([
+      ['the first', insert(1), [insert(2), insert(3)]],
+      ['one in the middle', insert(2), [insert(1), insert(3)]],
+      ['the last', insert(2), [insert(3), insert(1)]],
+    ])('writes nothing when %s fails, with reads and without, and works on', async (_, first, rest) => {
+      const { database, numbers } = await setup();
+      await database.query('INSERT INTO t VALUES (1)');
+      const plain = database.pipeline(first, () => rest);
+      await expect(plain).rejects.toMatchObject({ code: '23505' });
+      const reading = database.pipeline(first, async (tx) => {
+        await tx.query('SELECT n FROM t');
+        return rest;
+      });
+      await expect(reading).rejects.toMatchObject({ code: '23505' });
+      expect(await numbers()).toEqual([1]);
+      await database.pipeline(insert(2), () => [insert(3)]);
+      expect(await numbers()).toEqual([1, 2, 3]);
+    });
+
+    it('writes nothing when the work throws, before its reads and after them', async () => {
+      const { database, numbers } = await setup();
+      const before = database.pipeline(insert(1), () => Promise.reject(new Error('no')));
+      await expect(before).rejects.toThrow('no');
+      const after = database.pipeline(insert(1), async (tx) => {
+        await tx.query('SELECT n FROM t');
+        throw new Error('no');
+      });
+      await expect(after).rejects.toThrow('no');
+      expect(await numbers()).toEqual([]);
+      await database.pipeline(insert(1), () => []);
+      expect(await numbers()).toEqual([1]);
+    });
+
+    it('does not take a swallowed error for a commit', async () => {
+      const { database, numbers } = await setup();
+      for (const reads of [1, 2]) {
+        const swallowing = database.pipeline(insert(1), async (tx) => {
+          if (reads === 2) await tx.query('SELECT n FROM t');
+          await tx.query('SELECT 1 / 0').catch(() => undefined);
+          return [];
+        });
+        await expect(swallowing).rejects.toThrow('rolled back');
+      }
+      expect(await numbers()).toEqual([]);
+    });
+
+    it('plans a statement once and can use the plan, whichever way it came', async () => {
+      const { database } = await setup();
+      const plans = async () =>
+        (await database.query<{ n: bigint }>('SELECT count(*) AS n FROM pg_prepared_statements')).rows[0]?.n;
+      for (let n = 0; n < 9; n += 3) {
+        await database.pipeline(insert(n), () => [insert(n + 1)]);
+        await database.query(insert(n).sql, [n + 2]);
+      }
+      expect(await plans()).toBe(1n);
+    });
+
+    it('reports a connection cut under it as unavailable, and works on', async () => {
+      const { database, numbers } = await setup();
+      const cut = { sql: 'SELECT pg_terminate_backend(pg_backend_pid())' };
+      await expect(database.pipeline(insert(1), () => [cut, insert(2)])).rejects.toThrow(UnavailableError);
+      const reading = database.pipeline(insert(1), async (tx) => {
+        await tx.query(cut.sql);
+        return [];
+      });
+      await expect(reading).rejects.toThrow(UnavailableError);
+      await database.pipeline(insert(3), () => []);
+      expect(await numbers()).toEqual([3]);
+    });
+
+    it('sends nothing when a value cannot be sent', async () => {
+      const { database, numbers } = await setup();
+      const endless: Record<string, unknown> = {};
+      endless['self'] = endless;
+      const unfit = { sql: 'INSERT INTO t VALUES ($1)', values: [endless] };
+      await expect(database.pipeline(insert(1), () => [unfit])).rejects.toThrow();
+      await database.pipeline(insert(2), () => []);
+      expect(await numbers()).toEqual([2]);
+    });
+  });
+
   it('closes twice without an error', async () => {
     await using test = await createTestDatabase({ migrated: false });
     await test.database.close();

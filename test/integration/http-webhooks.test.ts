@@ -3,11 +3,11 @@ import { describe, expect, test } from 'vitest';
 import { webhookId, webhookStream } from '../../src/events/webhook.ts';
 import type { WebhookEvent } from '../../src/events/webhook.ts';
 import { webhookLogsProjection } from '../../src/projections/webhook-logs.ts';
-import { consumed } from '../support/histories.ts';
 import { startApi } from '../support/http.ts';
 import { commands } from '../support/job-spec.ts';
 import { everything, stored } from '../support/store.ts';
 import { webhookEvents } from '../support/webhook-spec.ts';
+import { applyTo } from '../support/read-models.ts';
 
 const job = { type: 'send-email', payload: { to: 'a@example.com' } };
 const webhookUrl = 'https://example.com/hook';
@@ -34,7 +34,7 @@ async function setup() {
       { expected: 'any' },
     );
     const recorded = await everything(api.store, ['webhook-']);
-    await api.database.transaction((tx) => webhookLogsProjection.apply(recorded.map(consumed), tx));
+    await applyTo(api.database, webhookLogsProjection, recorded);
   }
   return { ...api, user, submit, endedJob, delivered };
 }

@@ -9,10 +9,11 @@ import { createPostgresEventStore } from '../../src/infrastructure/postgres/even
 import { jobStatsProjection } from '../../src/projections/job-stats.ts';
 import { createJobStatsQueries } from '../../src/queries/job-stats.ts';
 import { silentLogger } from '../support/database.ts';
-import { consumed, foldJobs, historyInBatches, uuid } from '../support/histories.ts';
+import { foldJobs, historyInBatches, uuid } from '../support/histories.ts';
 import { events, USER } from '../support/job-spec.ts';
 import { expectStats, statsByHand } from '../support/stats-oracle.ts';
 import { createTestStore, everything, stored } from '../support/store.ts';
+import { applyTo } from '../support/read-models.ts';
 
 const EVERYTHING = { from: '1970-01-01', to: '9999-12-31', type: null };
 
@@ -25,8 +26,7 @@ async function setup() {
   async function project(batches: readonly (readonly PositionedEvent[])[]): Promise<void> {
     for (const batch of batches) {
       const wanted = batch.filter(({ stream }) => stream.startsWith(JOB_PREFIX));
-      if (wanted.length > 0)
-        await database.transaction((tx) => jobStatsProjection.apply(wanted.map(consumed), tx));
+      if (wanted.length > 0) await applyTo(database, jobStatsProjection, wanted);
     }
   }
   return { database, store, clear, project, stats: createJobStatsQueries({ database, store }) };

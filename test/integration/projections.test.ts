@@ -12,10 +12,11 @@ import { createJobLogQueries } from '../../src/queries/job-logs.ts';
 import { JOB_COLUMNS, jobFromRow } from '../../src/queries/job-row.ts';
 import type { JobRow } from '../../src/queries/job-row.ts';
 import { createTestDatabase, silentLogger } from '../support/database.ts';
-import { consumed, foldJobs, historyInBatches, uuid } from '../support/histories.ts';
+import { foldJobs, historyInBatches, uuid } from '../support/histories.ts';
 import { events, execution, JOB_ID } from '../support/job-spec.ts';
 import { createTestStore, stored } from '../support/store.ts';
 import { eventually } from '../support/waiting.ts';
+import { applyTo } from '../support/read-models.ts';
 
 const wanted = (batch: readonly PositionedEvent[], prefixes: readonly string[]): PositionedEvent[] =>
   batch.filter(({ stream }) => prefixes.some((prefix) => stream.startsWith(prefix)));
@@ -28,11 +29,9 @@ async function setup() {
 
   async function project(batches: readonly (readonly PositionedEvent[])[]): Promise<void> {
     for (const batch of batches) {
-      await database.transaction(async (tx) => {
-        for (const projection of [jobsProjection, jobLogsProjection]) {
-          await projection.apply(wanted(batch, projection.prefixes).map(consumed), tx);
-        }
-      });
+      for (const projection of [jobsProjection, jobLogsProjection]) {
+        await applyTo(database, projection, wanted(batch, projection.prefixes));
+      }
     }
   }
   return { database, clear, project };

@@ -94,6 +94,7 @@ describe('the signer of seals', () => {
         query: (sql, values) =>
           failures-- > 0 ? Promise.reject(new Error('away')) : database.query(sql, values),
         transaction: (work) => database.transaction(work),
+        pipeline: (first, work) => database.pipeline(first, work),
       },
     });
     onTestFinished(() => service.stop());

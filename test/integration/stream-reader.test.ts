@@ -66,6 +66,7 @@ test('whoever has patience for a while waits no longer, whatever the reads befor
       return new Promise<never>(() => undefined);
     },
     transaction: () => Promise.reject(new Error('Not asked for')),
+    pipeline: () => Promise.reject(new Error('Not asked for')),
   };
   const impatient = store.impatient({ database: silent, patience: 50 });
   // Enough to take up whatever is read at the same time; none of them is ever answered.

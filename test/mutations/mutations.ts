@@ -149,10 +149,17 @@ export const mutations: readonly Mutation[] = [
   },
   {
     guard: 'checkpoint: moved only from where it was read',
-    file: 'src/subscriptions/checkpoints.ts',
-    find: 'WHERE name = $1 AND position = $2`,',
-    replace: 'WHERE name = $1 AND $2::bigint IS NOT NULL`,',
+    file: 'migrations/0010_move_checkpoint.sql',
+    find: 'WHERE name = consumer AND position = expected;',
+    replace: 'WHERE name = consumer;',
     tests: { files: ['test/integration/consumer.test.ts'], names: 'one of two consumers' },
+  },
+  {
+    guard: 'checkpoint: moved together with what the events amount to',
+    file: 'src/infrastructure/postgres/pipeline.ts',
+    find: 'query.submit(withoutSync)',
+    replace: 'query.submit(connection)',
+    tests: { files: ['test/integration/database.test.ts'], names: 'writes nothing when' },
   },
   {
     guard: 'lease: held by one',

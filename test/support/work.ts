@@ -149,10 +149,10 @@ const noWebhooks: WebhookSender = {
 /** A database that shows each statement to `look` before it runs; what that throws, the statement throws. */
 export function watched(database: Database, look: (sql: string) => void): Database {
   return {
+    ...database,
     async query(sql, values) {
       look(sql);
       return database.query(sql, values);
     },
-    transaction: (work) => database.transaction(work),
   };
 }

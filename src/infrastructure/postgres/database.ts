@@ -1,9 +1,13 @@
 import pg from 'pg';
-import type { Database, Queryable } from '../../database.ts';
+import type { Database, Statement } from '../../database.ts';
 import { UnavailableError } from '../../errors.ts';
 import type { Logger } from '../../logger.ts';
 import { within } from '../../waiting.ts';
 import { sqlState, translateError } from './errors.ts';
+import { sendTogether } from './pipeline.ts';
+import type { NamedStatement } from './pipeline.ts';
+import { runPipeline, runTransaction } from './transactions.ts';
+import type { TransactionConnection } from './transactions.ts';
 import { typeParsers } from './types.ts';
 
 export interface DatabaseOptions {
@@ -90,13 +94,13 @@ export function createDatabase(options: DatabaseOptions): PostgresDatabase {
     pool,
     query: (sql, values) => lend((connection) => connection.query(sql, values)),
     transaction: (work) => lend((connection) => runTransaction(connection, work)),
+    pipeline: (first, work) => lend((connection) => runPipeline(connection, first, work)),
     close: () => (closing ??= pool.end()),
   };
 }
 
 /** A connection that was lent for one statement or one transaction. */
-class Lent implements Queryable {
-  /** It can't be used again: a statement got no answer and may still be running. */
+class Lent implements TransactionConnection {
   broken = false;
   readonly #client: pg.PoolClient;
   readonly #deadline: number | null;
@@ -109,21 +113,47 @@ class Lent implements Queryable {
   }
 
   async query<Row extends object>(sql: string, values: readonly unknown[] = []) {
-    const deadline = this.#deadline;
-    const name = this.#prepare && values.length > 0 ? statementName(sql) : undefined;
-    const answer = this.#client.query<Row>({ ...(name && { name }), text: sql, values: [...values] });
+    const { name } = this.#named({ sql, values });
+    return answerOf(
+      await this.#inTime(
+        this.#client.query<Row>({ ...(name && { name }), text: sql, values: [...values] }),
+        name !== undefined,
+      ),
+    );
+  }
+
+  /** See {@link sendTogether}. When it throws the connection is broken. */
+  async queryTogether(statements: readonly Statement[]) {
+    const named = statements.map((statement) => this.#named(statement));
     try {
-      const result = await (deadline === null
-        ? answer
-        : within(answer, deadline - performance.now(), noAnswer));
-      return { rows: result.rows, rowCount: result.rowCount ?? 0, command: result.command };
+      return (await this.#inTime(sendTogether(this.#client, named), true)).map(answerOf);
+    } catch (error) {
+      this.broken = true;
+      throw error;
+    }
+  }
+
+  #named(statement: Statement): NamedStatement {
+    const { sql, values = [] } = statement;
+    const name = this.#prepare && values.length > 0 ? statementName(sql) : undefined;
+    return name === undefined ? statement : { ...statement, name };
+  }
+
+  async #inTime<T>(answer: Promise<T>, isPlanned: boolean): Promise<T> {
+    const deadline = this.#deadline;
+    try {
+      return await (deadline === null ? answer : within(answer, deadline - performance.now(), noAnswer));
     } catch (error) {
       const translated =
-        name && sqlState(error) === OUTDATED_PLAN ? outdatedPlan(error) : translateError(error);
+        isPlanned && sqlState(error) === OUTDATED_PLAN ? outdatedPlan(error) : translateError(error);
       if (translated instanceof UnavailableError) this.broken = true;
       throw translated;
     }
   }
+}
+
+function answerOf<Row extends object>({ rows, rowCount, command }: pg.QueryResult<Row>) {
+  return { rows, rowCount: rowCount ?? 0, command };
 }
 
 const statementNames = new Map<string, string>();
@@ -144,20 +174,4 @@ function outdatedPlan(cause: unknown): UnavailableError {
 
 function noAnswer(): UnavailableError {
   return new UnavailableError('postgres', 'Postgres does not answer in time');
-}
-
-async function runTransaction<T>(connection: Lent, work: (tx: Queryable) => Promise<T>): Promise<T> {
-  try {
-    await connection.query('BEGIN');
-    const result = await work(connection);
-    const { command } = await connection.query('COMMIT');
-    // Postgres answers the COMMIT of a failed transaction with a rollback and no error.
-    if (command !== 'COMMIT')
-      throw new Error('The transaction was rolled back: a statement in it had failed');
-    return result;
-  } catch (error) {
-    // For a rollback a broken connection can't be used either.
-    if (!connection.broken) await connection.query('ROLLBACK').catch(() => (connection.broken = true));
-    throw error;
-  }
 }

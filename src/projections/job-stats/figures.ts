@@ -1,4 +1,4 @@
-import type { Queryable } from '../../database.ts';
+import type { Queryable, Statement } from '../../database.ts';
 import { Durations, p95Of } from './durations.ts';
 import type { Histogram } from './durations.ts';
 import { COUNTS } from './tally.ts';
@@ -124,11 +124,6 @@ const SAVE = `INSERT INTO job_stats (${COLUMNS.map(([name]) => name).join(', ')}
   ON CONFLICT (user_id, day, type) DO UPDATE SET ${FIGURES.map(([name]) => `${name} = excluded.${name}`).join(', ')}`;
 
 /** Writes rows as they are, over those that are there. */
-export async function saveFigures(figures: FiguresByRow, tx: Queryable): Promise<void> {
-  const { rows } = figures;
-  if (rows.length > 0)
-    await tx.query(
-      SAVE,
-      COLUMNS.map(([, , valueOf]) => rows.map(valueOf)),
-    );
+export function saveFigures({ rows }: FiguresByRow): Statement[] {
+  return rows.length === 0 ? [] : [{ sql: SAVE, values: COLUMNS.map(([, , valueOf]) => rows.map(valueOf)) }];
 }

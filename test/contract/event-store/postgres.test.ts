@@ -26,6 +26,7 @@ describeEventStore('Postgres', async (): Promise<StoreUnderTest> => {
       return result as never;
     },
     transaction: (work) => test.database.transaction(work),
+    pipeline: (first, work) => test.database.pipeline(first, work),
   };
   const stores: EventStore[] = [];
   const connect: StoreUnderTest['connect'] = (owns) => {
