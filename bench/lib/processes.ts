@@ -146,7 +146,8 @@ export async function askClient(file: string, question: object): Promise<unknown
 export const answers = (url: string) => (): Promise<boolean> => fetch(url).then(({ ok }) => ok);
 
 /** `BENCH_NODE_OPTIONS=--cpu-prof npm run bench -- --only drain` has every process of a subject write a profile. */
-export const nodeOptions = (): string[] => process.env['BENCH_NODE_OPTIONS']?.split(' ') ?? [];
+export const nodeOptions = (): string[] =>
+  process.env['BENCH_NODE_OPTIONS']?.split(' ').filter(Boolean) ?? [];
 
 function bareEnvironment(environment: Readonly<Record<string, string>>): Record<string, string> {
   const { PATH = '', HOME = '' } = process.env;

@@ -38,7 +38,7 @@ export const queueEndToEnd = (kind: KindName, concurrency: number): Measured => 
   name: kinds[kind].name,
   measure: (environment, scale) =>
     withQueue(kind, environment, async (queue, url) => {
-      const warm = scale.quick ? 50 : 500;
+      const warm = scale.quick ? 50 : 2_000;
       const total = backlogOf(scale);
       const worker = startWorker({ kind, url, concurrency, reportAt: [warm, warm + total] });
       try {

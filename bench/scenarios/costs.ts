@@ -1,7 +1,7 @@
 import type { Environment } from '../lib/environment.ts';
 import { submit, untilDone } from '../lib/jobs.ts';
 import type { Measured, Scenario } from '../lib/scenario.ts';
-import { asyncly, asynclyEmbedded } from '../subjects/asyncly.ts';
+import { asyncly, asynclyByRole, asynclyEmbedded } from '../subjects/asyncly.ts';
 import { baseline } from '../subjects/baseline.ts';
 import type { Running, Subject } from '../subjects/subject.ts';
 
@@ -42,7 +42,7 @@ export const costsScenario: Scenario = {
   name: 'costs',
   title:
     'Processor time of each process for a job (ms), submitted over 50 connections: without a worker, and with one until all are DONE',
-  measured: [asyncly, baseline, asynclyEmbedded].flatMap((subject) => [
+  measured: [asyncly, asynclyByRole, baseline, asynclyEmbedded].flatMap((subject) => [
     costs(subject, 'submitted'),
     costs(subject, 'done'),
   ]),

@@ -2,7 +2,7 @@ import { meter, submit, untilDone } from '../lib/jobs.ts';
 import { ratio } from '../lib/scenario.ts';
 import type { Measured, Scenario } from '../lib/scenario.ts';
 import { backlogOf, queueEndToEnd } from '../peers/queue-measures.ts';
-import { asyncly, asynclyEmbedded } from '../subjects/asyncly.ts';
+import { asyncly, asynclyByRole, asynclyEmbedded } from '../subjects/asyncly.ts';
 import { baseline } from '../subjects/baseline.ts';
 import type { Subject } from '../subjects/subject.ts';
 import { embeddedTargets } from './drain.ts';
@@ -17,7 +17,7 @@ const wholeWay = (subject: Subject): Measured => ({
       await running.startWorker(CONCURRENCY);
       const user = await running.createUser();
       // The worker is up when it has done some.
-      const warm = scale.quick ? 50 : 500;
+      const warm = scale.quick ? 50 : 2_000;
       await submit(running, user, { requests: warm });
       await untilDone(running, user, warm);
       const total = backlogOf(scale);
@@ -39,7 +39,7 @@ export const endToEndScenario: Scenario = {
   title:
     '5,000 jobs at full rate, 50 at a time, with a worker (concurrency 50), until the last is DONE; the queues without HTTP',
   measured: [
-    ...[asyncly, baseline, asynclyEmbedded].map(wholeWay),
+    ...[asyncly, asynclyByRole, baseline, asynclyEmbedded].map(wholeWay),
     queueEndToEnd('graphileWorker', CONCURRENCY),
     queueEndToEnd('pgBoss', CONCURRENCY),
   ],

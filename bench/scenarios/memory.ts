@@ -3,7 +3,7 @@ import type { Environment } from '../lib/environment.ts';
 import { historyOf } from '../lib/histories.ts';
 import { submit, untilDone } from '../lib/jobs.ts';
 import type { Figures, Measured, Scale, Scenario } from '../lib/scenario.ts';
-import { asyncly, asynclyEmbedded, startAsyncly } from '../subjects/asyncly.ts';
+import { asyncly, asynclyByRole, asynclyEmbedded, BY_ROLE, startAsyncly } from '../subjects/asyncly.ts';
 import { baseline } from '../subjects/baseline.ts';
 import type { Running, Subject } from '../subjects/subject.ts';
 
@@ -35,10 +35,13 @@ const afterJobs = (subject: Subject): Measured => ({
 });
 
 const idle: Measured = {
-  name: 'asyncly, idle over 1,000,000 events',
+  name: `${asynclyByRole.name}, idle over 1,000,000 events`,
   async measure(environment: Environment, scale) {
     const history = await historyOf(environment, scale.quick ? 10_000 : 1_000_000);
-    const running = await startAsyncly(environment, { database: await environment.createDatabase(history) });
+    const running = await startAsyncly(environment, {
+      database: await environment.createDatabase(history),
+      processes: BY_ROLE,
+    });
     try {
       await running.startWorker(50);
       return await resident(running, scale);
@@ -51,6 +54,6 @@ const idle: Measured = {
 export const memoryScenario: Scenario = {
   name: 'memory',
   title: 'Resident memory of each process, left alone for 10 seconds (MB)',
-  measured: [...[asyncly, baseline, asynclyEmbedded].map(afterJobs), idle],
+  measured: [...[asyncly, asynclyByRole, baseline, asynclyEmbedded].map(afterJobs), idle],
   targets: [],
 };

@@ -7,21 +7,29 @@ import type { Running, Subject, User } from './subject.ts';
 
 const MAIN = 'src/main.js';
 
-/** As docker-compose.yml has it: events in Postgres, everything that passes in Redis, a process for each role. */
+/** Events in Postgres, everything that passes in Redis. As many processes as the baseline has: one answers, one works. */
 export const asyncly: Subject = { name: 'asyncly', start: (environment) => startAsyncly(environment) };
 
-/** Everything in the one Postgres; all but the worker in one process. */
+/** Roles of the processes beside the worker, as docker-compose.yml has them. */
+export const BY_ROLE = ['projector', 'dispatcher', 'api'];
+
+/** A process for each role. */
+export const asynclyByRole: Subject = {
+  name: 'asyncly (a process for each role)',
+  start: (environment) => startAsyncly(environment, { processes: BY_ROLE }),
+};
+
+/** Everything in the one Postgres. */
 export const asynclyEmbedded: Subject = {
   name: 'asyncly (no Redis)',
-  start: (environment) =>
-    startAsyncly(environment, { withRedis: false, processes: ['api,projector,dispatcher'] }),
+  start: (environment) => startAsyncly(environment, { withRedis: false }),
 };
 
 interface Variant {
   readonly withRedis?: boolean;
   /** Relative to the repository; default: the service itself. */
   readonly main?: string;
-  /** Roles of each process; the api's comes last. Default: one each. */
+  /** Roles of each process; the api's comes last. Default: one for all but the worker. */
   readonly processes?: readonly string[];
   /** Path that is answered with 200 when it is up. */
   readonly isUp?: string;
@@ -32,7 +40,7 @@ interface Variant {
 /** Starts the service, or something that is configured like it. */
 export async function startAsyncly(environment: Environment, variant: Variant = {}): Promise<Running> {
   const { withRedis = true, main = MAIN, isUp = '/readyz' } = variant;
-  const { processes: roles = ['projector', 'dispatcher', 'api'] } = variant;
+  const { processes: roles = ['api,projector,dispatcher'] } = variant;
   const database = variant.database ?? (await environment.createDatabase());
   const settings = {
     NODE_ENV: 'production',
