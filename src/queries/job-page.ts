@@ -43,25 +43,34 @@ const TOTAL_OF_STATUS = `CASE $4::text WHEN 'PENDING' THEN pending WHEN 'PROCESS
   WHEN 'FAILED' THEN failed WHEN 'CANCELLED' THEN cancelled END`;
 
 /**
- * A text of its own for each case, so that each has an index that is in the right order. What comes before the page is passed
- * over in that index alone; rows are read by the ids that are left, and sent when they are not too much.
+ * A text of its own for each case, so that each has an index that is in the right order. What lies between the page and the nearer end
+ * of the list is passed over in that index alone; rows are read by the ids that are left, and sent when they are not too much.
  */
 function select(byStatus: boolean, measured: boolean): string {
+  const wanted = `FROM jobs WHERE user_id = $1 ${byStatus ? 'AND status = $4' : ''}`;
   const bytes = measured
     ? 'SELECT coalesce(sum(octet_length(payload::text) + coalesce(octet_length(result::text), 0)), 0) AS bytes FROM listed'
     : 'SELECT 0::bigint AS bytes';
   return `
-    WITH page AS (
-      SELECT id FROM jobs WHERE user_id = $1 ${byStatus ? 'AND status = $4' : ''}
-      ORDER BY created_at DESC, id DESC LIMIT $2 OFFSET $3
+    WITH counted AS MATERIALIZED (
+      SELECT coalesce((SELECT ${byStatus ? TOTAL_OF_STATUS : TOTAL} FROM job_totals WHERE user_id = $1), 0) AS total
+    ),
+    -- How many come before the page, are in it, and come behind.
+    place AS MATERIALIZED (
+      SELECT $3::bigint AS before, least($2, greatest(total - $3, 0)) AS size, greatest(total - $3 - $2, 0) AS behind FROM counted
+    ),
+    page AS (
+      (SELECT id ${wanted} ORDER BY created_at DESC, id DESC
+       LIMIT (SELECT CASE WHEN before <= behind THEN size ELSE 0 END FROM place) OFFSET $3)
+      UNION ALL
+      (SELECT id ${wanted} ORDER BY created_at, id
+       LIMIT (SELECT CASE WHEN before <= behind THEN 0 ELSE size END FROM place) OFFSET (SELECT behind FROM place))
     ),
     listed AS (
       SELECT job.* FROM page CROSS JOIN LATERAL (SELECT ${JOB_COLUMNS} FROM jobs WHERE id = page.id LIMIT 1) job
     )
-    SELECT totals.total, held.bytes, listed.*
-    FROM (
-      SELECT coalesce((SELECT ${byStatus ? TOTAL_OF_STATUS : TOTAL} FROM job_totals WHERE user_id = $1), 0) AS total
-    ) totals
+    SELECT counted.total, held.bytes, listed.*
+    FROM counted
     CROSS JOIN (${bytes}) held
     LEFT JOIN listed ON ${pageFits('held.bytes')}
     ORDER BY created_at DESC, id DESC`;
