@@ -55,6 +55,7 @@ export function createListening(options: ListeningOptions): Listening {
         await ended;
         if (!isAborted(signal)) lost();
       } catch (error) {
+        if (isAborted(signal)) return;
         failures++;
         unavailable(failures, error);
       }
