@@ -24,7 +24,7 @@ export async function loadCheckpoint(database: Queryable, name: string): Promise
 const MOVED = 'AS001';
 
 /** Moves a checkpoint on; it fails with what {@link movedError} knows when the checkpoint does not stand at `from` any more. */
-export function checkpointMove(name: string, from: Position, to: Position): Statement {
+export function moveStatement(name: string, from: Position, to: Position): Statement {
   return { sql: 'SELECT move_checkpoint($1, $2, $3)', values: [name, from, to] };
 }
 
@@ -41,7 +41,7 @@ export async function moveCheckpoint(
   from: Position,
   to: Position,
 ): Promise<void> {
-  const { sql, values } = checkpointMove(name, from, to);
+  const { sql, values } = moveStatement(name, from, to);
   await database.query(sql, values).catch((error: unknown) => {
     throw movedError(error, name);
   });

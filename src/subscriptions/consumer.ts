@@ -14,7 +14,7 @@ import type { Logger } from '../logger.ts';
 import { applyBatch, EventNotApplicableError, isTransient } from './apply-batch.ts';
 import {
   CheckpointMovedError,
-  checkpointMove,
+  moveStatement,
   loadCheckpoint,
   moveCheckpoint,
   movedError,
@@ -202,7 +202,7 @@ async function applyTogether(
   consumer.received?.(events);
   try {
     // The checkpoint first, so that a process that no longer leads writes nothing and the row's lock keeps the next one waiting.
-    await database.pipeline(checkpointMove(consumer.name, from, last.position), (tx) =>
+    await database.pipeline(moveStatement(consumer.name, from, last.position), (tx) =>
       consumer.apply(events, tx),
     );
   } catch (error) {

@@ -11,10 +11,10 @@ export interface CuttingProxy {
   readonly received: number;
   /**
    * The next thing a client sends reaches the server; the answer is awaited, thrown away, and the connection cut.
-   * @param containing waits for something with this text in it, where clients send other things as well
+   * @param containing waits for something with one of these texts in it, where clients send other things as well
    * @returns resolves when that has happened
    */
-  loseNextReply(containing?: string): Promise<void>;
+  loseNextReply(...containing: readonly string[]): Promise<void>;
   /** Cuts every connection; new ones are taken. @returns how many there were */
   reset(): number;
   /** Cuts every connection, and refuses new ones until the function it returns is called. */
@@ -43,7 +43,7 @@ export async function createCuttingProxy(
   target: ProxyTarget | (() => ProxyTarget | null),
 ): Promise<CuttingProxy> {
   const targetNow = typeof target === 'function' ? target : () => target;
-  let lose: { readonly containing: string; readonly lost: () => void } | null = null;
+  let lose: { readonly containing: readonly string[]; readonly lost: () => void } | null = null;
   let manner: Manner = 'pass';
   let lag = 0;
   let received = 0;
@@ -84,7 +84,7 @@ export async function createCuttingProxy(
     client.on('data', (data) => {
       received += data.length;
       if (dead.has(client)) return;
-      if (lose !== null && data.includes(lose.containing)) {
+      if (lose !== null && lose.containing.some((text) => data.includes(text))) {
         losing ??= lose.lost;
         lose = null;
       }
@@ -124,7 +124,8 @@ export async function createCuttingProxy(
     get received() {
       return received;
     },
-    loseNextReply: (containing = '') => new Promise((lost) => (lose = { containing, lost })),
+    loseNextReply: (...containing) =>
+      new Promise((lost) => (lose = { containing: containing.length > 0 ? containing : [''], lost })),
     reset: () => forAll((socket) => socket.destroy()),
     refuse() {
       forAll((socket) => socket.destroy());

@@ -38,7 +38,10 @@ export interface PostgresDatabase extends Database {
   close(): Promise<void>;
 }
 
-/** Milliseconds. The driver's own limit is longer than the server's, so that it only strikes when the server is gone. */
+/**
+ * Milliseconds. The driver's own limit is longer than the server's for a statement, so that it strikes when the server is gone, or takes
+ * longer than that for several which were sent together: those may still be committed.
+ */
 const CONNECT_TIMEOUT = 5_000;
 const STATEMENT_TIMEOUT = 10_000;
 const BEYOND_STATEMENT = 2_000;

@@ -48,14 +48,16 @@ export function createListening(options: ListeningOptions): Listening {
     for (let failures = 0; !signal.aborted;) {
       try {
         const client = await connection.get();
-        failures = 0;
         const ended = hear(client);
         await client.query(`LISTEN ${channel}`);
+        failures = 0;
         begun();
         await ended;
         if (!isAborted(signal)) lost();
       } catch (error) {
         if (isAborted(signal)) return;
+        // Also one that is there and does not listen: the next begins anew.
+        connection.discard();
         failures++;
         unavailable(failures, error);
       }

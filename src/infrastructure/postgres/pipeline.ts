@@ -64,6 +64,7 @@ class Pipeline {
 
   submit(connection: Connection): null {
     connection.stream.cork();
+    // A query ends with a Sync of the connection it is given. The driver's minor versions are pinned for this.
     const withoutSync = Object.create(connection, { sync: { value: () => undefined } }) as Connection;
     for (const query of this.#queries) {
       const refused = query.submit(withoutSync);
@@ -88,6 +89,11 @@ class Pipeline {
     const query = this.#queries[this.#answered++];
     if (query?.name) connection.parsedStatements[query.name] = query.text;
     query?.handleCommandComplete(message, connection);
+  }
+
+  handleEmptyQuery(): void {
+    this.#failed ??= new Error('A statement without a text');
+    this.#answered++;
   }
 
   handleError(error: Error): void {

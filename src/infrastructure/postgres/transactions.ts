@@ -41,6 +41,8 @@ export async function runPipeline(
   const tx = new PipelinedTransaction(connection, first);
   try {
     const last = await work(tx);
+    // What was read first has failed, with BEGIN or after it, and was swallowed.
+    if (connection.broken) throw rolledBack();
     if (tx.begun) assertCommitted((await connection.queryTogether([...last, { sql: 'COMMIT' }])).at(-1));
     else await connection.queryTogether([first, ...last]);
   } catch (error) {
@@ -51,6 +53,7 @@ export async function runPipeline(
 
 /** What a pipeline reads with: the transaction begins with the first statement. */
 class PipelinedTransaction implements Queryable {
+  /** Whether BEGIN has been sent. */
   begun = false;
   readonly #connection: TransactionConnection;
   readonly #first: Statement;
@@ -70,8 +73,11 @@ class PipelinedTransaction implements Queryable {
 
 /** Postgres answers the COMMIT of a failed transaction with a rollback and no error. */
 function assertCommitted(answer: Answer<object> | undefined): void {
-  if (answer?.command !== 'COMMIT')
-    throw new Error('The transaction was rolled back: a statement in it had failed');
+  if (answer?.command !== 'COMMIT') throw rolledBack();
+}
+
+function rolledBack(): Error {
+  return new Error('The transaction was rolled back: a statement in it had failed');
 }
 
 async function rollBack(connection: TransactionConnection): Promise<void> {

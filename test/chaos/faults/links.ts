@@ -6,14 +6,16 @@ import { pause, readyToStrike, rounded } from './pausing.ts';
 
 /** How long it may take until something passes whose reply can be lost. */
 const TRAFFIC_MS = 60_000;
-/** What passes when something has been decided: the reply to it is the one to lose. */
-const COMMITS: Readonly<Record<Link['to'], Readonly<Record<Stage['kind'], readonly [string, ...string[]]>>>> =
-  {
-    postgres: { embedded: ['JobStarted', 'JobCompleted', 'COMMIT'], distributed: ['COMMIT'] },
-    redis: { embedded: [''], distributed: [''] },
-    'event store': { embedded: [''], distributed: ['JobCreated', 'JobStarted', 'JobCompleted'] },
-    api: { embedded: ['POST /api/jobs'], distributed: ['POST /api/jobs'] },
-  };
+/** A transaction ends: what a consumer writes is sent at once, with its name and no COMMIT. */
+const TRANSACTION = ['COMMIT', 'dispatcher', 'job_logs'];
+/** What passes when something has been decided, one or the other of it: the reply to it is the one to lose. */
+const COMMITS: Readonly<Record<Link['to'], Readonly<Record<Stage['kind'], readonly [Texts, ...Texts[]]>>>> = {
+  postgres: { embedded: [['JobStarted'], ['JobCompleted'], TRANSACTION], distributed: [TRANSACTION] },
+  redis: { embedded: [['']], distributed: [['']] },
+  'event store': { embedded: [['']], distributed: [['JobCreated'], ['JobStarted'], ['JobCompleted']] },
+  api: { embedded: [['POST /api/jobs']], distributed: [['POST /api/jobs']] },
+};
+type Texts = readonly string[];
 
 type Inflict = (link: Link, signal: AbortSignal) => Promise<void>;
 
@@ -113,8 +115,8 @@ export function lostReply(to: Link['to']): FaultKind {
         const timer = new AbortController();
         const late = delay(TRAFFIC_MS, 'late' as const, { signal: AbortSignal.any([signal, timer.signal]) });
         try {
-          const answer = await Promise.race([proxy.loseNextReply(containing), late]);
-          if (answer === 'late') throw new Error(`Nothing with ${containing} has passed`);
+          const answer = await Promise.race([proxy.loseNextReply(...containing), late]);
+          if (answer === 'late') throw new Error(`Nothing with ${containing.join(' or ')} has passed`);
         } finally {
           timer.abort();
           late.catch(() => undefined);

@@ -80,19 +80,14 @@ async function startLoad(stores: readonly EventStore[], perWriter: number) {
   const category = newCategory();
   const after = await first.head();
   const total = WRITERS * perWriter;
-  const seenBy: number[] = Array.from({ length: SUBSCRIBERS }, () => 0);
+  let appended = 0;
   const waiting = new Set<() => void>();
 
-  const subscribing = seenBy.map((_, subscriber) =>
+  const subscribing = Array.from({ length: SUBSCRIBERS }, (_, subscriber) =>
     collect(stores[subscriber % stores.length]!, {
       after,
       prefixes: [category],
       batchSize: [500, 50, 7, 1][subscriber]!,
-      meanwhile(message) {
-        if (message.kind !== 'events') return;
-        seenBy[subscriber]! += message.events.length;
-        for (const look of waiting) look();
-      },
       until: (events) => events.length >= total,
     }),
   );
@@ -104,19 +99,21 @@ async function startLoad(stores: readonly EventStore[], perWriter: number) {
       await store.append(`${category}${shared ? 'shared' : writer}`, [newEvent({ writer, n })], {
         expected: shared ? 'any' : own === 0 ? 'no_stream' : own - 1,
       });
+      appended++;
+      for (const look of waiting) look();
     }
   });
   const finished = Promise.all([Promise.all(subscribing), Promise.all(writing)]);
   finished.catch(() => undefined);
 
   return {
-    /** Resolves when some subscriber has seen that many events. */
+    /** Resolves when that many events have been appended. */
     reached: (count: number): Promise<unknown> =>
       Promise.race([
         finished,
         new Promise<void>((resolve) => {
           const look = (): void => {
-            if (Math.max(...seenBy) < count) return;
+            if (appended < count) return;
             waiting.delete(look);
             resolve();
           };
