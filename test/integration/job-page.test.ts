@@ -39,13 +39,14 @@ async function setup(count: number) {
 it.each([null, 'PENDING', 'CANCELLED'] as const)(
   'pages of jobs (status %s) are cuts of the whole list, from whichever end they are nearer to',
   async (status) => {
-    const database = await setup(50);
-    const { jobs: whole, total } = await readPage(database, USER, { page: 1, limit: 100, status });
-    expect(total).toBe(status === null ? 50 : status === 'PENDING' ? 33 : 17);
+    const database = await setup(620);
+    // The first pages are read from the beginning; what they hold is what there is.
+    const { jobs: whole, total } = await readPage(database, USER, { page: 1, limit: 1_000, status });
+    expect(total).toBe(status === null ? 620 : status === 'PENDING' ? 413 : 207);
     expect(whole).toHaveLength(total);
     const order = ({ createdAt, id }: (typeof whole)[number]) => createdAt + id;
     expect(whole.map(order)).toEqual(whole.map(order).toSorted().toReversed());
-    for (const limit of [1, 2, 3, 7, 16, 17, 25, 49, 50, 51]) {
+    for (const limit of [13, 69, 100, 207]) {
       for (let page = 1; page <= Math.ceil(total / limit) + 2; page++) {
         const found = await readPage(database, USER, { page, limit, status });
         expect(found).toEqual({ total, jobs: whole.slice((page - 1) * limit, page * limit) });
