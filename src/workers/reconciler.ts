@@ -28,29 +28,50 @@ export interface ReconcilerOptions {
  * Puts back into the queue what `open_work` holds and the queue has lost: at once, then every interval. As a rule it looks at what is
  * due; when the epoch it keeps in the queue is gone or older than the one in Postgres, the queue has lost data (a flush, an old
  * snapshot), and everything is looked at, delayed work included.
+ *
+ * Each pass has an epoch of its own, which goes into Postgres first: a crash in between makes the queue look older, which costs one
+ * pass too many and loses nothing. Into the queue it goes only in place of the one that was read there, so that no loss is written over.
  */
 export async function reconcile(options: ReconcilerOptions): Promise<void> {
-  const { logger, signal, intervalMs = INTERVAL_MS, settledMs = SETTLED_MS } = options;
+  const { queue, logger, signal, intervalMs = INTERVAL_MS, settledMs = SETTLED_MS } = options;
   let cursor: PageCursor = null;
   while (!signal.aborted) {
     try {
-      const epoch = await knownEpoch(options);
-      if (await lostItsData(options, epoch)) {
-        await restore(options, { after: null, dueBefore: null, pages: Number.POSITIVE_INFINITY });
-        cursor = null;
-        // Only when it is all there again: a pass that was cut short is made anew.
-        if (!isAborted(signal)) await advanceEpoch(options, epoch + 1n);
-      } else {
-        // At once, so that a loss during the pass is still seen by the next one.
-        await advanceEpoch(options, epoch + 1n);
+      const known = await knownEpoch(options);
+      const next = known + 1n;
+      const found = await queue.readEpoch();
+      await recordEpoch(options, next);
+      // At once, so that a loss during the pass is seen by the next one.
+      if (isIntact(found, known) && (await queue.replaceEpoch(found, next))) {
         const dueBefore = new Date(Date.now() - settledMs);
         cursor = await restore(options, { after: cursor, dueBefore, pages: PAGES_PER_PASS });
+      } else {
+        cursor = null;
+        await restoreAll(options, next);
       }
     } catch (error) {
       logger.warn({ reason: errorMessage(error) }, 'Reconciling failed; trying again');
     }
     await sleep(intervalMs * (0.9 + Math.random() / 5), signal);
   }
+}
+
+/** A queue that nobody has written an epoch into yet has lost nothing. */
+function isIntact(found: bigint | null, known: bigint): boolean {
+  return known === 0n || (found !== null && found >= known);
+}
+
+/** Until all is there again, the queue holds the epoch's negative: it tells of a pass cut short, and of data lost once more meanwhile. */
+async function restoreAll(options: ReconcilerOptions, epoch: bigint): Promise<void> {
+  const { queue, logger, signal } = options;
+  const found = await queue.readEpoch();
+  logger.warn(
+    { epoch: epoch.toString(), found: found?.toString() ?? null },
+    'The queue has lost data; restoring it',
+  );
+  if (!(await queue.replaceEpoch(found, -epoch))) return;
+  await restore(options, { after: null, dueBefore: null, pages: Number.POSITIVE_INFINITY });
+  if (!isAborted(signal)) await queue.replaceEpoch(-epoch, epoch);
 }
 
 /** @returns where to go on, null when the end was reached */
@@ -78,21 +99,9 @@ async function knownEpoch({ database }: ReconcilerOptions): Promise<bigint> {
   return rows[0]?.epoch ?? 0n;
 }
 
-async function lostItsData({ queue, logger }: ReconcilerOptions, known: bigint): Promise<boolean> {
-  const found = await queue.readEpoch();
-  if (known === 0n || (found !== null && found >= known)) return false;
-  logger.warn(
-    { known: known.toString(), found: found?.toString() ?? null },
-    'The queue has lost data; restoring it',
-  );
-  return true;
-}
-
-/** Postgres first: a crash in between makes the queue look older, which costs one pass too many and loses nothing. */
-async function advanceEpoch({ database, queue }: ReconcilerOptions, epoch: bigint): Promise<void> {
+async function recordEpoch({ database }: ReconcilerOptions, epoch: bigint): Promise<void> {
   await database.query(
     'INSERT INTO queue_epoch (epoch) VALUES ($1) ON CONFLICT (only_row) DO UPDATE SET epoch = excluded.epoch',
     [epoch],
   );
-  await queue.writeEpoch(epoch);
 }

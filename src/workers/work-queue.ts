@@ -42,7 +42,12 @@ export interface WorkQueue {
   missing(items: readonly WorkItem[]): Promise<WorkItem[]>;
   /** The epoch last written into the queue's own storage; null when it holds none. @throws UnavailableError */
   readEpoch(): Promise<bigint | null>;
-  writeEpoch(epoch: bigint): Promise<void>;
+  /**
+   * Writes the next epoch in place of the one that was read, in one step.
+   * @returns whether that one was still there; when it was not, the queue has lost data meanwhile, and nothing is written
+   * @throws UnavailableError
+   */
+  replaceEpoch(found: bigint | null, next: bigint): Promise<boolean>;
   /**
    * Hands items out, `concurrency` at a time in this process. An item whose processing throws or whose process dies is
    * handed out again.

@@ -12,7 +12,8 @@ import { createWorkplace } from '../support/work.ts';
 function createPlainQueue() {
   const entries = new Map<string, WorkEntry>();
   const state = { away: false, adds: 0, refused: 0, epoch: null as bigint | null };
-  let afterEpoch: (() => void) | null = null;
+  let afterRead: (() => void) | null = null;
+  let afterWrite: (() => void) | null = null;
   const answering = (): void => {
     if (!state.away) return;
     state.refused++;
@@ -33,28 +34,44 @@ function createPlainQueue() {
     async readEpoch() {
       await Promise.resolve();
       answering();
-      return state.epoch;
+      const { epoch } = state;
+      afterRead?.();
+      afterRead = null;
+      return epoch;
     },
-    async writeEpoch(epoch) {
+    async replaceEpoch(found, next) {
       await Promise.resolve();
       answering();
-      state.epoch = epoch;
-      afterEpoch?.();
-      afterEpoch = null;
+      if (state.epoch !== found) return false;
+      state.epoch = next;
+      afterWrite?.();
+      afterWrite = null;
+      return true;
     },
     consume: () => ({ stop: () => Promise.resolve() }),
     close: () => Promise.resolve(),
   };
+  function lose(epoch: bigint | null): void {
+    entries.clear();
+    state.epoch = epoch;
+  }
   return {
     queue,
     state,
     entries,
-    /** Between two passes of the reconciler, loses every entry and goes back to an older epoch. */
+    /** Once the reconciler has written an epoch, loses every entry and goes back to an older one. */
     loseTo: (epoch: bigint | null): Promise<void> =>
       new Promise((resolve) => {
-        afterEpoch = () => {
-          entries.clear();
-          state.epoch = epoch;
+        afterWrite = () => {
+          lose(epoch);
+          resolve();
+        };
+      }),
+    /** Loses everything as soon as the reconciler has read the epoch, and before it writes one. */
+    loseOnceRead: (): Promise<void> =>
+      new Promise((resolve) => {
+        afterRead = () => {
+          lose(null);
           resolve();
         };
       }),
@@ -183,6 +200,35 @@ describe('the reconciler', () => {
     await eventually(() => entries.has(later));
     await loseTo(1n);
     await eventually(() => entries.has(later));
+  });
+
+  it('notices a loss between its reading of the epoch and its writing', async () => {
+    const { dispatch, queue, entries, submit, loseOnceRead } = await setup();
+    dispatch({ queue, ...often });
+    const later = workId(item(await submit('other', { runAt: '2199-01-01T00:00:00.000Z' })));
+    await eventually(() => entries.has(later));
+    await loseOnceRead();
+    await eventually(() => entries.has(later));
+  });
+
+  it('restores anew what is lost once more while it restores', async () => {
+    const { dispatch, queue, entries, state, submit, loseTo } = await setup();
+    let losing = true;
+    const losesOnce: WorkQueue = {
+      ...queue,
+      async add(added) {
+        await queue.add(added);
+        if (state.epoch === null || state.epoch > 0n || !losing) return;
+        losing = false;
+        entries.clear();
+        state.epoch = null;
+      },
+    };
+    dispatch({ queue: losesOnce, ...often });
+    const later = workId(item(await submit('other', { runAt: '2199-01-01T00:00:00.000Z' })));
+    await eventually(() => entries.has(later));
+    await loseTo(null);
+    await eventually(() => !losing && entries.has(later));
   });
 
   it('restores after a loss that happened while no dispatcher ran', async () => {

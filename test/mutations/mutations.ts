@@ -94,8 +94,8 @@ export const mutations: readonly Mutation[] = [
   {
     guard: 'reconciler: the epoch tells of a queue that lost its data',
     file: 'src/workers/reconciler.ts',
-    find: 'if (known === 0n || (found !== null && found >= known)) return false;',
-    replace: 'if (known >= 0n) return false;',
+    find: 'return known === 0n || (found !== null && found >= known);',
+    replace: 'return known >= 0n;',
     tests: dispatcher,
   },
   {
@@ -103,6 +103,20 @@ export const mutations: readonly Mutation[] = [
     file: 'src/workers/reconciler.ts',
     find: '(found !== null && found >= known)',
     replace: 'found !== null',
+    tests: dispatcher,
+  },
+  {
+    guard: 'reconciler: no epoch is written over a loss',
+    file: 'src/workers/reconciler.ts',
+    find: 'if (isIntact(found, known) && (await queue.replaceEpoch(found, next))) {',
+    replace: 'if (isIntact(found, known) && (await queue.replaceEpoch(await queue.readEpoch(), next))) {',
+    tests: dispatcher,
+  },
+  {
+    guard: 'reconciler: data lost once more while it is restored is restored again',
+    file: 'src/workers/reconciler.ts',
+    find: 'if (!isAborted(signal)) await queue.replaceEpoch(-epoch, epoch);',
+    replace: 'if (!isAborted(signal)) await queue.replaceEpoch(await queue.readEpoch(), epoch);',
     tests: dispatcher,
   },
   {

@@ -35,7 +35,7 @@ export interface BullmqBackend {
   readonly queue: BullmqQueue;
   createWorker(processor: EntryProcessor, settings: WorkerSettings): Closable;
   readEpoch(): Promise<bigint | null>;
-  writeEpoch(epoch: bigint): Promise<void>;
+  replaceEpoch(found: bigint | null, next: bigint): Promise<boolean>;
 }
 
 /** Retries and their policy are the decider's: to BullMQ an entry is tried once and leaves no trace. */
@@ -95,7 +95,7 @@ export function createBullmqQueue(
     },
 
     readEpoch: () => available(() => backend.readEpoch()),
-    writeEpoch: (epoch) => available(() => backend.writeEpoch(epoch)),
+    replaceEpoch: (found, next) => available(() => backend.replaceEpoch(found, next)),
 
     consume(concurrency, process): WorkConsumer {
       const worker = backend.createWorker(

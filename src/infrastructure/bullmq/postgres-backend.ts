@@ -37,11 +37,14 @@ export async function createPostgresQueueBackend(url: string, database: Database
       );
       return rows[0]?.epoch ?? null;
     },
-    async writeEpoch(epoch) {
-      await database.transaction(async (tx) => {
+    replaceEpoch: (found, next) =>
+      database.transaction(async (tx) => {
+        await tx.query(`LOCK TABLE ${QUEUE_SCHEMA}.asyncly_epoch`);
+        const { rows } = await tx.query<{ epoch: bigint }>(`SELECT epoch FROM ${QUEUE_SCHEMA}.asyncly_epoch`);
+        if ((rows[0]?.epoch ?? null) !== found) return false;
         await tx.query(`DELETE FROM ${QUEUE_SCHEMA}.asyncly_epoch`);
-        await tx.query(`INSERT INTO ${QUEUE_SCHEMA}.asyncly_epoch VALUES ($1)`, [epoch]);
-      });
-    },
+        await tx.query(`INSERT INTO ${QUEUE_SCHEMA}.asyncly_epoch VALUES ($1)`, [next]);
+        return true;
+      }),
   };
 }

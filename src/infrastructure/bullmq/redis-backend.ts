@@ -10,6 +10,11 @@ const QUEUE_NAME = 'work';
 const PREFIX = 'asyncly';
 /** Beside the queue, so that it shares its fate. */
 const EPOCH_KEY = 'asyncly:epoch';
+/** An empty argument stands for no epoch. */
+const REPLACE_EPOCH = `
+  if (redis.call('GET', KEYS[1]) or '') ~= ARGV[1] then return 0 end
+  redis.call('SET', KEYS[1], ARGV[2])
+  return 1`;
 
 /** Milliseconds until adding or asking is given up. */
 const ANSWER_MS = 5_000;
@@ -50,8 +55,9 @@ export async function createRedisQueueBackend(redis: RedisConnections): Promise<
       const epoch = await client.get(EPOCH_KEY);
       return epoch === null ? null : BigInt(epoch);
     },
-    async writeEpoch(epoch) {
-      await client.set(EPOCH_KEY, String(epoch));
+    async replaceEpoch(found, next) {
+      const replaced = await client.eval(REPLACE_EPOCH, 1, EPOCH_KEY, String(found ?? ''), String(next));
+      return replaced === 1;
     },
   };
 }

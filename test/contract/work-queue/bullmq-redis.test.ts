@@ -137,7 +137,7 @@ describeWithRedis('with redis-server', () => {
       const queue = await connect();
       const entry = newEntry();
       await queue.add([entry]);
-      await queue.writeEpoch(7n);
+      await queue.replaceEpoch(null, 7n);
       await server.kill();
       await server.start();
       await eventually(async () => (await queue.readEpoch()) === 7n);
@@ -152,7 +152,7 @@ describeWithRedis('with redis-server', () => {
       const { taken, consumer } = consuming(queue);
       const delayed: WorkEntry = { ...newEntry(), dueAt: new Date(Date.now() + 60_000) };
       await queue.add([delayed]);
-      await queue.writeEpoch(7n);
+      await queue.replaceEpoch(null, 7n);
       await server.call('FLUSHALL');
       expect(await queue.missing([delayed])).toHaveLength(1);
       expect(await queue.readEpoch()).toBeNull();

@@ -233,10 +233,24 @@ export function describeWorkQueue(name: string, setup: () => Promise<WorkQueueSe
     it('keeps the epoch, for every process', async () => {
       const { queue, connect } = await start();
       expect(await queue.readEpoch()).toBeNull();
-      await queue.writeEpoch(1n);
-      await queue.writeEpoch(9_007_199_254_740_993n);
+      expect(await queue.replaceEpoch(null, 1n)).toBe(true);
+      expect(await queue.replaceEpoch(1n, 9_007_199_254_740_993n)).toBe(true);
       const other = await connect();
       expect(await other.readEpoch()).toBe(9_007_199_254_740_993n);
+    });
+
+    it('writes an epoch only in place of the one that was read', async () => {
+      const { queue, connect } = await start();
+      const other = await connect();
+      expect(await queue.replaceEpoch(1n, 2n)).toBe(false);
+      expect(await queue.readEpoch()).toBeNull();
+      const first = await Promise.all([queue.replaceEpoch(null, -7n), other.replaceEpoch(null, -7n)]);
+      expect(first.filter(Boolean)).toHaveLength(1);
+      expect(await queue.replaceEpoch(null, 8n)).toBe(false);
+      expect(await other.replaceEpoch(7n, 8n)).toBe(false);
+      expect(await queue.readEpoch()).toBe(-7n);
+      expect(await other.replaceEpoch(-7n, 7n)).toBe(true);
+      expect(await queue.readEpoch()).toBe(7n);
     });
 
     it('waits on stop for the items in hand and takes no others', async () => {
