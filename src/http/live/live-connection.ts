@@ -12,19 +12,18 @@ import { createClientInbox } from './client-inbox.ts';
 import type { ClientCommand, InboxLimits } from './client-inbox.ts';
 import type { SubscribeAll, SubscribeJob } from './client-messages.ts';
 import { decodeCursor, encodeCursor } from './cursor.ts';
-import { FollowedJobs, MissedEventError } from './followed-jobs.ts';
+import { FollowedJobs } from './followed-jobs.ts';
 import type { LiveFeed, LiveItem, LiveListener } from './live-feed.ts';
 import { isLiveEvent, liveMessage } from './live-messages.ts';
+import { INTERRUPTED, LiveOutbox } from './live-outbox.ts';
+import type { OutboxLimits } from './live-outbox.ts';
 import type { LiveSocket } from './live-socket.ts';
 import { CursorTooOldError } from './scan.ts';
 import type { Scan } from './scan.ts';
 
-export interface LiveLimits extends InboxLimits {
+export interface LiveLimits extends InboxLimits, OutboxLimits {
   /** Jobs that one socket may follow by id. */
   readonly subscriptions: number;
-  /** Events that wait while a subscription is set up, and the characters of their messages. */
-  readonly bufferedEvents: number;
-  readonly bufferedCharacters: number;
 }
 
 export interface LiveConnectionOptions {
@@ -39,30 +38,16 @@ export interface LiveConnectionOptions {
   readonly logger: Logger;
 }
 
-/** What the feed has delivered; see {@link LiveListener}. */
-interface Delivery {
-  readonly item: LiveItem;
-  readonly byUser: boolean;
-}
-
 const BACKFILL_PAGE = 100;
-const INTERRUPTED = 'Interrupted: connect again and resume';
 
-/**
- * The protocol of one socket. Its messages leave in one order, that of the feed: while a subscription is set up, what the feed
- * delivers waits (`buffering`), or is left to the scan of the store that will come to it (`scanning`).
- */
+/** The protocol of one socket: carries out what its client asks for. */
 export class LiveConnection implements LiveListener {
   readonly userId: string;
   readonly #options: LiveConnectionOptions;
   readonly #socket: LiveSocket;
   readonly #inbox;
   readonly #followed = new FollowedJobs();
-  #mode: 'live' | 'buffering' | 'scanning' = 'live';
-  /** How far the client has been told of things, while not live. */
-  #position: Position;
-  #buffer: Delivery[] = [];
-  #bufferedCharacters = 0;
+  readonly #outbox: LiveOutbox;
 
   /** @param options the feed must have been joined for this connection before anything is received */
   constructor(options: LiveConnectionOptions) {
@@ -70,13 +55,13 @@ export class LiveConnection implements LiveListener {
     this.userId = userId;
     this.#options = options;
     this.#socket = socket;
-    this.#position = feed.position;
+    this.#outbox = new LiveOutbox({ userId, socket, feed, followed: this.#followed, limits, logger });
     this.#inbox = createClientInbox({
       socket,
       limits,
       carryOut: (command) => this.#carryOut(command),
-      ping: () => this.#reply({ type: 'pong' }),
-      malformed: ({ code, message }) => this.#error(code, message),
+      ping: () => this.#outbox.reply({ type: 'pong' }),
+      malformed: ({ code, message }) => this.#outbox.error(code, message),
       failed: (error) => {
         logger.error({ err: error, userId }, 'Live connection failed');
         socket.close(1011, INTERRUPTED);
@@ -85,7 +70,7 @@ export class LiveConnection implements LiveListener {
   }
 
   greet(): void {
-    this.#reply({ type: 'connected', message: 'WebSocket connected successfully' });
+    this.#outbox.reply({ type: 'connected', message: 'WebSocket connected successfully' });
   }
 
   /** @param text of the frame; null when it was binary */
@@ -98,40 +83,7 @@ export class LiveConnection implements LiveListener {
   }
 
   deliver(item: LiveItem, byUser: boolean): void {
-    switch (this.#mode) {
-      case 'live':
-        if (this.#isDue({ item, byUser })) this.#socket.send(item.text);
-        return;
-      case 'buffering':
-        this.#keep({ item, byUser });
-        return;
-      case 'scanning':
-        return;
-      default:
-        this.#mode satisfies never;
-    }
-  }
-
-  #keep(delivery: Delivery): void {
-    const { limits, logger } = this.#options;
-    this.#buffer.push(delivery);
-    this.#bufferedCharacters += delivery.item.text.length;
-    const fits =
-      this.#buffer.length <= limits.bufferedEvents && this.#bufferedCharacters <= limits.bufferedCharacters;
-    if (fits) return;
-    logger.warn({ userId: this.userId }, 'A live client cannot keep up with what it subscribes to');
-    this.#socket.close(1013, INTERRUPTED);
-  }
-
-  #isDue({ item, byUser }: Delivery): boolean {
-    try {
-      return this.#followed.take(item, byUser);
-    } catch (error) {
-      if (!(error instanceof MissedEventError)) throw error;
-      this.#options.logger.error({ err: error, userId: this.userId }, 'A live subscription missed an event');
-      this.#socket.close(1011, INTERRUPTED);
-      return false;
-    }
+    this.#outbox.deliver({ item, byUser });
   }
 
   async #carryOut(command: ClientCommand): Promise<void> {
@@ -144,11 +96,11 @@ export class LiveConnection implements LiveListener {
       }
       if ('scope' in command) this.#leaveAll();
       else this.#leaveJob(command.jobId.toLowerCase());
-      this.#reply({ type: 'unsubscribed', ...about });
+      this.#outbox.reply({ type: 'unsubscribed', ...about });
     } catch (error) {
       if (!(error instanceof UnavailableError)) throw error;
       this.#options.logger.warn({ userId: this.userId, reason: error.message }, 'Live subscription failed');
-      this.#error('UNAVAILABLE', 'Service temporarily unavailable, please try again', about);
+      this.#outbox.error('UNAVAILABLE', 'Service temporarily unavailable, please try again', about);
     }
   }
 
@@ -166,23 +118,22 @@ export class LiveConnection implements LiveListener {
     const { feed, limits } = this.#options;
     const jobId = given.toLowerCase();
     if (!isUuid(jobId)) {
-      this.#error('JOB_NOT_FOUND', 'Job not found', { jobId: given });
+      this.#outbox.error('JOB_NOT_FOUND', 'Job not found', { jobId: given });
       return;
     }
     if (!this.#followed.has(jobId) && this.#followed.size >= limits.subscriptions) {
       const message = `At most ${limits.subscriptions} jobs can be followed on one connection`;
-      this.#error('TOO_MANY_SUBSCRIPTIONS', message, { jobId });
+      this.#outbox.error('TOO_MANY_SUBSCRIPTIONS', message, { jobId });
       return;
     }
-    this.#position = feed.position;
-    this.#mode = 'buffering';
+    this.#outbox.wait();
     // First of all: what the read model lacks when it is asked will then come through the feed.
     feed.followJob(jobId, this);
     try {
       await this.#catchUp(jobId, sinceRevision);
     } finally {
       if (!this.#followed.has(jobId)) feed.leaveJob(jobId, this);
-      await this.#goLive();
+      await this.#outbox.goLive();
     }
   }
 
@@ -191,22 +142,22 @@ export class LiveConnection implements LiveListener {
     const { jobs, queries } = this.#options;
     const job = await jobs.get(jobId, this.userId);
     if (job === null) {
-      this.#error('JOB_NOT_FOUND', 'Job not found', { jobId });
+      this.#outbox.error('JOB_NOT_FOUND', 'Job not found', { jobId });
       return;
     }
     const { status, revision } = job;
     if (sinceRevision !== undefined && sinceRevision > revision) {
       const message = `sinceRevision ${sinceRevision} is ahead of the job, which is at revision ${revision}`;
-      this.#error('REVISION_AHEAD', message, { jobId, revision });
+      this.#outbox.error('REVISION_AHEAD', message, { jobId, revision });
       return;
     }
     const readable = (await queries.jobRevision(jobId)) ?? -1;
-    this.#reply({ type: 'subscribed', jobId, status, revision });
+    this.#outbox.reply({ type: 'subscribed', jobId, status, revision });
     const isFollowed = this.#followed.has(jobId) || this.#followed.allAfter !== null;
     const after = sinceRevision ?? (isFollowed ? revision : beforeStatus(job));
     const sent = this.#followed.sent(jobId);
     await this.#backfill(jobId, after, readable, sent);
-    this.#followed.follow(jobId, { from: this.#position, last: Math.max(after, readable), sent });
+    this.#followed.follow(jobId, { from: this.#outbox.position, last: Math.max(after, readable), sent });
   }
 
   /** Sends what a job's own stream has after one revision and up to another. */
@@ -218,38 +169,27 @@ export class LiveConnection implements LiveListener {
       const event = decodeEvent(recorded);
       if (!isLiveEvent(event) || sent.has(recorded.revision)) continue;
       sent.add(recorded.revision);
-      const message = { ...liveMessage(event, recorded), cursor: encodeCursor(this.#position) };
+      const message = { ...liveMessage(event, recorded), cursor: encodeCursor(this.#outbox.position) };
       await this.#socket.sendPaced(JSON.stringify(message));
     }
-  }
-
-  /** Sends what has been waiting, and from then on everything as it comes. */
-  async #goLive(): Promise<void> {
-    for (let next = this.#buffer.shift(); next; next = this.#buffer.shift()) {
-      const { item } = next;
-      this.#bufferedCharacters -= item.text.length;
-      if (this.#isDue(next)) await this.#socket.sendPaced(item.text);
-      this.#position = item.position;
-    }
-    this.#mode = 'live';
   }
 
   async #subscribeAll({ sinceCursor }: SubscribeAll): Promise<void> {
     const { feed, store } = this.#options;
     const scope = 'all';
     if (this.#followed.allAfter !== null) {
-      if (sinceCursor === undefined) this.#reply({ type: 'subscribed', scope });
-      else this.#error('ALREADY_SUBSCRIBED', 'Already subscribed: unsubscribe first', { scope });
+      if (sinceCursor === undefined) this.#outbox.reply({ type: 'subscribed', scope });
+      else this.#outbox.error('ALREADY_SUBSCRIBED', 'Already subscribed: unsubscribe first', { scope });
       return;
     }
     const after = sinceCursor === undefined ? feed.position : decodeCursor(sinceCursor);
     if (after === null) {
-      this.#error('INVALID_CURSOR', 'sinceCursor is not a cursor of this service', { scope });
+      this.#outbox.error('INVALID_CURSOR', 'sinceCursor is not a cursor of this service', { scope });
       return;
     }
     // Another process may be further than this one, and the client may have come from there.
     if (after > feed.position && after > (await store.head())) {
-      this.#error('CURSOR_AHEAD', 'sinceCursor is ahead of everything that has happened', { scope });
+      this.#outbox.error('CURSOR_AHEAD', 'sinceCursor is ahead of everything that has happened', { scope });
       return;
     }
     if (after < feed.position) {
@@ -258,7 +198,7 @@ export class LiveConnection implements LiveListener {
     }
     this.#followed.followAll(after);
     feed.followUser(this);
-    this.#reply({ type: 'subscribed', scope });
+    this.#outbox.reply({ type: 'subscribed', scope });
   }
 
   /** Comes from a position to that of the feed by reading the store, then goes on with the feed. */
@@ -266,10 +206,9 @@ export class LiveConnection implements LiveListener {
     const { feed, scan } = this.#options;
     const began = feed.position;
     this.#followed.followAll(after);
-    this.#position = after;
-    this.#mode = 'scanning';
+    this.#outbox.leaveToScan(after);
     feed.followUser(this);
-    this.#reply({ type: 'subscribed', scope: 'all' });
+    this.#outbox.reply({ type: 'subscribed', scope: 'all' });
     try {
       await scan({
         after,
@@ -278,39 +217,17 @@ export class LiveConnection implements LiveListener {
         take: async (item) => {
           if (this.#followed.takeInScan(item, began)) await this.#socket.sendPaced(item.text);
         },
-        reached: (position) => {
-          this.#position = position;
-          if (position < feed.position) return false;
-          // Now, and not when the scan has returned: the feed may have moved on by then.
-          this.#mode = 'live';
-          return true;
-        },
+        reached: (position) => this.#outbox.scanReached(position),
       });
     } catch (error) {
       this.#leaveAll();
       // What the feed has delivered meanwhile was left to the scan, for jobs followed by id too.
       if (this.#followed.size > 0) this.#socket.close(1013, INTERRUPTED);
       if (!(error instanceof CursorTooOldError)) throw error;
-      this.#error('CURSOR_TOO_OLD', error.message, { scope: 'all' });
+      this.#outbox.error('CURSOR_TOO_OLD', error.message, { scope: 'all' });
     } finally {
-      this.#mode = 'live';
+      this.#outbox.endScan();
     }
-  }
-
-  #error(code: string, message: string, about: Record<string, unknown> = {}): void {
-    this.#reply({ type: 'error', code, message, ...about });
-  }
-
-  #reply(message: Record<string, unknown>): void {
-    this.#socket.send(JSON.stringify({ ...message, cursor: encodeCursor(this.#cursor()) }));
-  }
-
-  /** Everything up to here that the client follows has been sent. */
-  #cursor(): Position {
-    if (this.#mode !== 'live') return this.#position;
-    const { position } = this.#options.feed;
-    const { allAfter } = this.#followed;
-    return allAfter !== null && allAfter > position ? allAfter : position;
   }
 }
 
