@@ -14,6 +14,8 @@ import type { Service } from '../../service.ts';
 import { pathOf } from '../request-context.ts';
 import { createCheckpointGate } from './checkpoint-gate.ts';
 import { createJobOwners } from './job-owners.ts';
+import { LiveClients } from './live-clients.ts';
+import type { Client } from './live-clients.ts';
 import { LiveConnection } from './live-connection.ts';
 import { defaultLiveLimits } from './live-limits.ts';
 import type { LiveServerLimits } from './live-limits.ts';
@@ -48,15 +50,6 @@ const PATHS = ['/', '/ws'];
 /** The longest that a timer can wait. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
-/** What the server keeps of a socket. */
-interface Client {
-  readonly ws: WebSocket;
-  readonly socket: LiveSocket;
-  readonly grant: Grant;
-  /** Whether it has answered the last heartbeat. */
-  alive: boolean;
-}
-
 /**
  * Serves WebSocket clients on `/` and `/ws` of an HTTP server. Its `stop` closes every socket with 1001; it must come before
  * the server's own, which waits for them.
@@ -82,7 +75,7 @@ export function startLiveServer(options: LiveServerOptions): Service {
     // Never the one that holds the credential.
     handleProtocols: (protocols) => (protocols.has(SUBPROTOCOL) ? SUBPROTOCOL : false),
   });
-  const clients = new Set<Client>();
+  const clients = new LiveClients();
   const unread = boundUnreadMessages(limits.unreadBytes);
   wss.on('wsClientError', (_error, socket) => answer(socket, 400));
   let pending = 0;
@@ -153,9 +146,7 @@ export function startLiveServer(options: LiveServerOptions): Service {
       socket.close(admitted.code, admitted.reason);
       return;
     }
-    if (
-      [...clients].filter(({ grant }) => grant.userId === admitted.userId).length >= limits.socketsPerUser
-    ) {
+    if (clients.socketsOf(admitted.userId) >= limits.socketsPerUser) {
       socket.close(1013, `Too many connections: at most ${limits.socketsPerUser} for one user`);
       return;
     }
