@@ -43,6 +43,29 @@ it.each(['', '&keepAliveInterval=-1', '&keep_alive_interval=12000'])(
   },
 );
 
+it('takes no read for finished whose connection was given up', async () => {
+  const { proxy, store, stream } = await setup('');
+  await store.append(stream, newEvents(2), { expected: 'no_stream' });
+  const head = await store.head();
+  proxy.reset();
+  const pass = proxy.swallow();
+  const reading = Promise.all([
+    store.read(stream),
+    store.read(stream, { direction: 'backwards' }),
+    store.head(),
+    collectBacklog(store, { after: head, prefixes: [stream] }),
+  ]);
+  // The first connection after the cut has been given up, with all that was asked of it.
+  const first = proxy.received;
+  await eventually(() => proxy.received > first);
+  const second = proxy.received;
+  await eventually(() => proxy.received > second);
+  pass();
+  const [forwards, backwards, position, backlog] = await reading;
+  expect([forwards.length, backwards.length, position]).toEqual([2, 2, head]);
+  expect(backlog).toEqual([]);
+});
+
 it('keeps a connection that has come about, however long nothing comes through', async () => {
   const { proxy, store, stream } = await setup('');
   await store.append(stream, newEvents(1), { expected: 'no_stream' });

@@ -85,6 +85,13 @@ export const mutations: readonly Mutation[] = [
     tests: unit,
   },
   {
+    guard: 'reads: one that was cancelled with its connection is not complete',
+    file: 'src/infrastructure/eventstoredb/event-store-reads.ts',
+    find: 'if (connection.gaveUp(client)) throw new GivenUpError();',
+    replace: '',
+    tests: { files: ['test/integration/eventstoredb-connection.test.ts'] },
+  },
+  {
     guard: 'reconciler: what the queue has lost is put back',
     file: 'src/workers/reconciler.ts',
     find: 'if (entries.length > 0) await queue.add(entries);',

@@ -6,6 +6,11 @@ import { closeClient, createClient } from './client.ts';
 export interface Connection {
   /** The one of now: to be asked for anew for each call. */
   readonly client: EventStoreDBClient;
+  /**
+   * Whether a client has been given up. Its calls are cancelled then, and the client lets a read that is cancelled end as if it had
+   * come to its end: there may be more.
+   */
+  gaveUp(client: EventStoreDBClient): boolean;
   close(): Promise<void>;
 }
 
@@ -40,6 +45,7 @@ export function openConnection({ url, logger, connectTimeout }: ConnectionOption
   let current = open(url, logger, tries);
   let since: number | null = null;
   let limit = first;
+  let closed = false;
 
   function look(): void {
     const state = current.channel()?.getConnectivityState(false);
@@ -64,7 +70,9 @@ export function openConnection({ url, logger, connectTimeout }: ConnectionOption
     get client() {
       return current.client;
     },
+    gaveUp: (client) => closed || client !== current.client,
     async close() {
+      closed = true;
       clearInterval(looking);
       await closeClient(current.client);
     },

@@ -8,6 +8,13 @@ export class NoAnswerError extends Error {
   }
 }
 
+/** The connection of a call was given up, and the call with it. */
+export class GivenUpError extends Error {
+  constructor() {
+    super('The connection was given up');
+  }
+}
+
 /** The client's `ErrorType`s that say no for good. */
 const REFUSALS = new Set([
   'access-denied',
@@ -29,7 +36,7 @@ const REFUSED_CODES = new Set([3, 7, 9, 11, 12, 16]);
  */
 export function isTransient(error: unknown): boolean {
   if (!(error instanceof Error)) return false;
-  if (error instanceof NoAnswerError) return true;
+  if (error instanceof NoAnswerError || error instanceof GivenUpError) return true;
   const type = typeOf(error);
   if (type !== null && REFUSALS.has(type)) return false;
   const code = 'code' in error ? error.code : undefined;

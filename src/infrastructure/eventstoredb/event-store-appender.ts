@@ -27,7 +27,7 @@ export interface Appender {
 }
 
 export interface AppenderOptions {
-  readonly connection: Pick<Connection, 'client'>;
+  readonly connection: Pick<Connection, 'client' | 'gaveUp'>;
   readonly logger: Logger;
   /** Milliseconds for which an append is tried again; default 8 s. */
   readonly patience?: number;

@@ -24,9 +24,9 @@ import type {
 import { backoff, sleep } from '../../waiting.ts';
 import { LEADER, release } from './client.ts';
 import type { Connection } from './connection.ts';
-import { isTransient, NoAnswerError, translateError } from './errors.ts';
+import { GivenUpError, isTransient, NoAnswerError, translateError } from './errors.ts';
 
-type Opened = Pick<Connection, 'client'>;
+type Opened = Pick<Connection, 'client' | 'gaveUp'>;
 
 /** Milliseconds between two events of a read; its client has no deadline. */
 const IDLE_TIMEOUT = 4_000;
@@ -65,7 +65,7 @@ export async function readHead(connection: Opened, patience?: number): Promise<P
   const deadline = deadlineIn(patience);
   return persistently(async () => {
     const options = { ...LEADER, direction: BACKWARDS, fromPosition: END, maxCount: 1 } as const;
-    for await (const { event } of eventsOf(connection.client.readAll(options), { deadline })) {
+    for await (const { event } of eventsOf(connection, (client) => client.readAll(options), { deadline })) {
       if (event) return event.position.commit;
     }
     return START;
@@ -83,8 +83,9 @@ export async function* readAllFrom(
   signal?: AbortSignal,
 ): AsyncGenerator<AllStreamRecordedEvent> {
   const fromPosition = position === START ? FROM_START : { commit: position, prepare: position };
-  const read = connection.client.readAll({ ...LEADER, direction: FORWARDS, fromPosition, maxCount: limit });
-  for await (const { event } of eventsOf(read, { signal })) if (event) yield event;
+  const options = { ...LEADER, direction: FORWARDS, fromPosition, maxCount: limit } as const;
+  for await (const { event } of eventsOf(connection, (client) => client.readAll(options), { signal }))
+    if (event) yield event;
 }
 
 /** The event as the port has it. `data` and `metadata` are ours to trust only in streams of ours. */
@@ -116,9 +117,8 @@ async function readOnce(
 ): Promise<RecordedEvent[] | null> {
   const events: RecordedEvent[] = [];
   try {
-    for await (const { event } of eventsOf(connection.client.readStream(stream, { ...LEADER, ...options }), {
-      deadline,
-    })) {
+    const read = (client: EventStoreDBClient) => client.readStream(stream, { ...LEADER, ...options });
+    for await (const { event } of eventsOf(connection, read, { deadline })) {
       if (event) events.push(toRecorded(event));
     }
     return events;
@@ -136,9 +136,12 @@ interface ReadLimits {
 }
 
 async function* eventsOf<E>(
-  read: StreamingRead<E>,
+  connection: Opened,
+  open: (client: EventStoreDBClient) => StreamingRead<E>,
   { deadline = null, signal }: ReadLimits,
 ): AsyncGenerator<E> {
+  const { client } = connection;
+  const read = open(client);
   // An error that comes when nobody iterates any more would end the process.
   read.on('error', () => undefined);
   const events = (read as unknown as Readable).iterator({ destroyOnReturn: false });
@@ -153,7 +156,11 @@ async function* eventsOf<E>(
     for (;;) {
       const next = await Promise.race([events.next() as Promise<IteratorResult<E, undefined>>, stopped]);
       if (next instanceof Error) throw next;
-      if (next === null || next.done === true) return;
+      if (next === null) return;
+      if (next.done === true) {
+        if (connection.gaveUp(client)) throw new GivenUpError();
+        return;
+      }
       if (deadline === null) timer.refresh();
       yield next.value;
     }

@@ -13,7 +13,7 @@ export interface SubscriptionDeps {
   /** For the subscription itself. */
   readonly feeding: Pick<Connection, 'client'>;
   /** For reads: not disturbed by what happens to subscriptions, nor the other way round. */
-  readonly reading: Pick<Connection, 'client'>;
+  readonly reading: Pick<Connection, 'client' | 'gaveUp'>;
   readonly owns: (stream: string) => boolean;
   readonly logger: Logger;
 }
