@@ -16,7 +16,7 @@ import { runLoad } from './load.ts';
 import { Random } from './random.ts';
 import { startFlakyReceiver } from './receiver.ts';
 import type { Report } from './report.ts';
-import { untilReady, untilSettled } from './settle.ts';
+import { recoveryFromNow, untilReady, untilSettled } from './settle.ts';
 import { apisOf, openStage } from './stage.ts';
 import type { DeploymentKind, Stage } from './stage.ts';
 import { createUsers } from './users.ts';
@@ -75,7 +75,7 @@ async function strain(stage: Stage, options: RunOptions, releasers: Releasers): 
   const users = await createUsers(database, Math.max(1, Math.round(USERS_PER_MINUTE * minutes)));
   const plans = planJobs(forJobs, users.length);
   const jobs = Math.round(JOBS_PER_MINUTE * minutes);
-  await untilReady(stage);
+  await untilReady(stage, recoveryFromNow());
   say(`Up. ${jobs} jobs of ${users.length} users.`);
 
   const history = new History();
@@ -97,14 +97,15 @@ async function strain(stage: Stage, options: RunOptions, releasers: Releasers): 
     });
     return sinceLastFault();
   };
-  const ready = await promised('the service recovers by itself', untilReady(stage));
+  const ready = await promised('the service recovers by itself', untilReady(stage, recoveryFromNow()));
   await load;
   const loaded = sinceLastFault();
-  const settled = await promised('every job ends', untilSettled(database, store));
+  // The users go on after the last fault, so that the jobs have their time from the last request on.
+  const settled = await promised('every job ends', untilSettled(database, store, recoveryFromNow()));
   say(`Ready after ${ready} s, the users are done after ${loaded} s, all work after ${settled} s.`);
   receiver.relent();
   await redeliverAbandoned({ stage, history, users, store });
-  await promised('every webhook is delivered', untilSettled(database, store));
+  await promised('every webhook is delivered', untilSettled(database, store, recoveryFromNow()));
   const judged = await judge({ stage, history, users, receiver, store, database });
   const unasked = stage.members.flatMap(({ deaths }) => deaths);
   const report: Report = {
