@@ -1,10 +1,13 @@
-import type { Json } from '../../src/events/job.ts';
+import type { JobEnd, Json } from '../../src/events/job.ts';
 
 /**
  * What is known of a request: it was carried out, it was not, or nobody can say (no answer, or one that says that an answer could
  * not be had in time).
  */
 export type Outcome = 'ok' | 'failed' | 'unknown';
+
+/** The ends that users with a webhook ask to be told of. */
+export const WEBHOOK_EVENTS: readonly JobEnd[] = ['DONE', 'FAILED', 'CANCELLED'];
 
 /** A job as a user asked for it. `n` stands in its payload, so that it is found again whatever became of the answers. */
 export interface Submission {
@@ -26,6 +29,8 @@ export type CommandKind = 'cancel' | 'retry' | 'redeliver';
 export interface Command {
   readonly kind: CommandKind;
   readonly jobId: string;
+  /** Of the webhook that is to be delivered again; null for other commands. */
+  readonly round: number | null;
   readonly outcome: Outcome;
   /** Whether it was answered that the job is to be cancelled once its handler has stopped. */
   readonly requested: boolean;

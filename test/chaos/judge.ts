@@ -1,15 +1,15 @@
 import type { Database } from '../../src/database.ts';
 import type { EventStore } from '../../src/events/event-store.ts';
-import { webhookId } from '../../src/events/webhook.ts';
 import { testSecrets } from '../support/service.ts';
 import { checkAnswers } from './checks/answers.ts';
+import { checkCommands } from './checks/commands.ts';
+import { checkFloors } from './checks/floors.ts';
 import { readStreams } from './checks/stored.ts';
 import type { Streams } from './checks/stored.ts';
 import { checkStreams } from './checks/streams.ts';
-import { checkCommands, checkSubmissions } from './checks/submissions.ts';
-import { verifyByCommand } from './checks/verify.ts';
-import { checkWebhooks } from './checks/webhooks.ts';
-import type { ExpectedWebhook } from './checks/webhooks.ts';
+import { checkSubmissions } from './checks/submissions.ts';
+import { countRows, verifyByCommand } from './checks/verify.ts';
+import { checkWebhooks, expectedWebhooks } from './checks/webhooks.ts';
 import { Client } from './client.ts';
 import type { User } from './client.ts';
 import type { History } from './history.ts';
@@ -34,11 +34,15 @@ const ASKED = 300;
 export async function judge(evidence: Evidence): Promise<Pick<Report, 'figures' | 'violations'>> {
   const { stage, history, users, receiver, store, database } = evidence;
   const streams = await readStreams(store);
-  const expected = webhooksOf(streams);
+  const expected = expectedWebhooks(streams);
   const asked = history.acknowledged.filter(({ n }, _, { length }) => n % Math.ceil(length / ASKED) === 0);
   const { deliveries } = receiver;
-  const verified = await verifyByCommand(stage);
+  const verified = await verifyByCommand(stage, {
+    events: [...streams.values()].flat().length,
+    rows: await countRows(database),
+  });
   const violations = [
+    ...checkFloors({ submissions: history.submissions, streams, deliveries }),
     ...checkSubmissions(history.submissions, streams),
     ...checkCommands(history.commands, streams),
     ...checkStreams(streams, POLICY),
@@ -105,22 +109,8 @@ export async function redeliverAbandoned({
       ['POST', `/api/jobs/${jobId}/webhook/redeliver`],
       { token, body: { round } },
     );
-    history.commands.push({ kind: 'redeliver', jobId, outcome, requested: false });
+    history.commands.push({ kind: 'redeliver', jobId, round, outcome, requested: false });
   }
-}
-
-/** Every end of a round that somebody is to be told of. */
-function webhooksOf(streams: Streams): ExpectedWebhook[] {
-  return [...streams.values()].flatMap((events) => {
-    const created = events[0]?.event;
-    if (created?.type !== 'JobCreated') return [];
-    const { jobId, userId } = created.data;
-    return events.flatMap(({ event }) =>
-      'webhook' in event.data && event.data.webhook
-        ? [{ id: webhookId(jobId, event.data.round), userId }]
-        : [],
-    );
-  });
 }
 
 function takeovers(streams: Streams): number {

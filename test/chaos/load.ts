@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { Job } from '../../src/events/job.ts';
 import { Client } from './client.ts';
 import type { Reply, User } from './client.ts';
+import { WEBHOOK_EVENTS } from './history.ts';
 import type { CommandKind, History, Submission } from './history.ts';
 import type { JobPlan } from './job-plan.ts';
 import type { FlakyReceiver } from './receiver.ts';
@@ -97,7 +98,7 @@ class UserOfJob {
       type,
       payload,
       ...(delayMs !== null && { delayMs }),
-      ...(webhookUrl !== null && { webhookUrl, webhookEvents: ['DONE', 'FAILED', 'CANCELLED'] }),
+      ...(webhookUrl !== null && { webhookUrl, webhookEvents: WEBHOOK_EVENTS }),
     };
     const headers = idempotencyKey === null ? {} : { 'idempotency-key': idempotencyKey };
     const began = performance.now();
@@ -124,7 +125,7 @@ class UserOfJob {
     const { outcome, answer } = await this.#send(kind, [method, `/${jobId}${path}`]);
     this.#notLost(answer?.status, kind, jobId);
     const { cancelRequested = false } = (answer?.body.data ?? {}) as Partial<Job>;
-    this.#options.history.commands.push({ kind, jobId, outcome, requested: cancelRequested });
+    this.#options.history.commands.push({ kind, jobId, round: null, outcome, requested: cancelRequested });
   }
 
   async #hasEndedBadly(jobId: string): Promise<boolean> {

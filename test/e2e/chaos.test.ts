@@ -21,5 +21,8 @@ describeWithRedis('chaos', () => {
     console.log(said);
     expect(said).toContain('Every promise was kept.');
     expect(code).toBe(0);
+    const figure = (name: string): number => Number(new RegExp(`^${name} +(\\d+)$`, 'm').exec(said)?.[1]);
+    expect(figure('faults applied')).toBeGreaterThan(0);
+    expect(figure('jobs acknowledged')).toBeGreaterThan(0);
   }, 600_000);
 });

@@ -3,11 +3,12 @@ import { describe, expect, it } from 'vitest';
 import type { DomainEvent } from '../../src/events/codec.ts';
 import { jobStream } from '../../src/events/job.ts';
 import { webhookId, webhookStream } from '../../src/events/webhook.ts';
+import { checkCommands } from '../chaos/checks/commands.ts';
+import { checkFloors } from '../chaos/checks/floors.ts';
 import type { Streams } from '../chaos/checks/stored.ts';
 import { checkStreams } from '../chaos/checks/streams.ts';
-import { checkCommands, checkSubmissions } from '../chaos/checks/submissions.ts';
-import { readModelsVerdict, sealsVerdict } from '../chaos/checks/verify.ts';
-import { checkWebhooks } from '../chaos/checks/webhooks.ts';
+import { checkSubmissions } from '../chaos/checks/submissions.ts';
+import { checkWebhooks, expectedWebhooks } from '../chaos/checks/webhooks.ts';
 import type { Delivery } from '../chaos/checks/webhooks.ts';
 import type { Command, Submission } from '../chaos/history.ts';
 import { events, execution, JOB_ID, NOW, USER } from '../support/job-spec.ts';
@@ -17,6 +18,7 @@ import { later, webhookEvents } from '../support/webhook-spec.ts';
 const SECOND_JOB = '0196e7d2-0000-7000-8000-000000000002';
 const policy = { jobBackoffMs: 1_000, webhookBackoffMs: 2_000 };
 const payload = { n: 7 };
+const HOOK = 'http://127.0.0.1:9/willing/7';
 
 /** Streams as the store would hold them, by name. */
 function streamsOf(all: Readonly<Record<string, readonly DomainEvent[]>>, occurredAt = NOW): Streams {
@@ -106,6 +108,12 @@ describe('checkSubmissions', () => {
       streams: job(created),
       promise: 'a job is what was asked for',
     },
+    {
+      lie: 'a webhook that is not to be told of every end',
+      given: submission({ webhookUrl: HOOK }),
+      streams: job(events.created({ payload, webhookUrl: HOOK, webhookEvents: ['DONE'] })),
+      promise: 'a job is what was asked for',
+    },
   ])('reports $lie', ({ given, streams, promise }) => {
     expect(promises(checkSubmissions([given], streams))).toEqual([promise]);
   });
@@ -123,6 +131,7 @@ describe('checkCommands', () => {
   const command = (given: Partial<Command>): Command => ({
     kind: 'cancel',
     jobId: JOB_ID,
+    round: null,
     outcome: 'ok',
     requested: false,
     ...given,
@@ -130,6 +139,16 @@ describe('checkCommands', () => {
   const cancelled = job(events.created(), events.cancelled());
   const retried = job(events.created(), events.cancelled(), events.retried(2));
   const ended = job(events.created(), events.started(1), events.completed(1));
+  const running = [events.created(), events.started(1)];
+  const stopped = job(...running, events.cancelRequested(1), events.cancelled());
+  const abandoned = [
+    webhookEvents.attempted(1),
+    webhookEvents.attempted(2),
+    webhookEvents.attempted(3),
+    webhookEvents.abandoned(3),
+  ];
+  const asked = webhook(...abandoned, webhookEvents.redeliveryRequested(4), webhookEvents.delivered(4));
+  const redeliver = (given: Partial<Command> = {}) => command({ kind: 'redeliver', round: 1, ...given });
 
   it.each([
     { of: 'a cancelled job', given: [command({})], streams: cancelled },
@@ -137,6 +156,14 @@ describe('checkCommands', () => {
     { of: 'an unknown cancel that was not done', given: [command({ outcome: 'unknown' })], streams: ended },
     { of: 'a cancel that came too late', given: [command({ outcome: 'failed' })], streams: ended },
     { of: 'a retried job', given: [command({}), command({ kind: 'retry' })], streams: retried },
+    { of: 'a job that was stopped', given: [command({ requested: true })], streams: stopped },
+    { of: 'an unknown one that was stopped', given: [command({ outcome: 'unknown' })], streams: stopped },
+    { of: 'a webhook that was asked for again', given: [redeliver()], streams: asked },
+    {
+      of: 'a redelivery that nobody knows of',
+      given: [redeliver({ outcome: 'unknown' })],
+      streams: webhook(...abandoned),
+    },
   ])('finds nothing wrong with $of', ({ given, streams }) => {
     expect(checkCommands(given, streams)).toEqual([]);
   });
@@ -155,6 +182,34 @@ describe('checkCommands', () => {
       streams: cancelled,
     },
     { lie: 'a retry that nobody asked for', given: [command({})], streams: retried },
+    {
+      lie: 'a job that was to be stopped, and of which nothing says so',
+      given: [command({ requested: true })],
+      streams: cancelled,
+    },
+    {
+      lie: 'a job that was to be stopped and went on',
+      given: [command({ requested: true })],
+      streams: job(...running, events.cancelRequested(1), events.completed(1)),
+    },
+    {
+      lie: 'a stop that was answered as something else',
+      given: [command({ requested: false })],
+      streams: stopped,
+    },
+    {
+      lie: 'a redelivery that was answered and not done',
+      given: [redeliver()],
+      streams: webhook(...abandoned),
+    },
+    { lie: 'a redelivery of another round', given: [redeliver({ round: 2 }), redeliver()], streams: asked },
+    { lie: 'a redelivery of nothing', given: [redeliver()], streams: ended },
+    { lie: 'a redelivery that nobody asked for', given: [], streams: asked },
+    {
+      lie: 'a redelivery that was refused and done',
+      given: [redeliver({ outcome: 'failed' })],
+      streams: asked,
+    },
   ])('reports $lie', ({ given, streams }) => {
     expect(promises(checkCommands(given, streams))).toEqual(['what was answered was done']);
   });
@@ -312,25 +367,78 @@ describe('checkWebhooks', () => {
   });
 });
 
-describe('the verdicts of the commands', () => {
-  const said = (answer: unknown, code = 0) => ({ code, stdout: JSON.stringify(answer), stderr: '' });
-  const verified = [{ projection: 'jobs', differing: 0, tables: [{ rows: 3 }, { rows: 4 }] }];
-  const sealed = { ok: true, events: 9, recorded: 9, signed: { events: 9 } };
+describe('expectedWebhooks', () => {
+  const told = (...history: readonly DomainEvent[]) => expectedWebhooks(job(...history)).map(({ id }) => id);
+  const created = events.created({ webhookUrl: HOOK, webhookEvents: ['DONE', 'CANCELLED'] });
 
-  it('count what was compared', () => {
-    expect(readModelsVerdict(said({ clean: true, verified }))).toEqual({ violations: [], compared: 7 });
-    expect(sealsVerdict(said(sealed))).toEqual({ violations: [], compared: 9 });
+  it('goes by what was asked for, whatever an end says of itself', () => {
+    expect(told(created, events.started(1), events.completed(1, { webhook: false }))).toEqual([
+      `${JOB_ID}-1`,
+    ]);
+    expect(told(created, events.cancelled(), events.retried(2), events.cancelled({ round: 2 }))).toEqual([
+      `${JOB_ID}-1`,
+      `${JOB_ID}-2`,
+    ]);
+  });
+
+  it('expects nothing that nobody asked for', () => {
+    expect(told(created, events.started(1), events.failed(1, { webhook: true }))).toEqual([]);
+    expect(told(events.created(), events.cancelled({ webhook: true }))).toEqual([]);
+    expect(told(created, events.started(1))).toEqual([]);
+  });
+});
+
+describe('checkFloors', () => {
+  const submission = (jobId: string | null, idempotencyKey: string | null = null): Submission => ({
+    n: 7,
+    userId: USER,
+    type: 'send-email',
+    payload,
+    webhookUrl: null,
+    idempotencyKey,
+    outcomes: [jobId === null ? 'unknown' : 'ok'],
+    jobId,
+  });
+  const delivery = (taken: boolean): Delivery => ({
+    id: webhookId(JOB_ID, 1),
+    timestamp: '1779184802',
+    serviceSignature: '',
+    userSignatures: '',
+    body: '{}',
+    taken,
+  });
+  const three = [submission(JOB_ID), submission(JOB_ID), submission(JOB_ID)];
+  const good = {
+    submissions: [...three, submission(null)],
+    streams: job(events.created(), events.cancelled()),
+    deliveries: [delivery(false), delivery(true)],
+  };
+  const work = 'the service does its work meanwhile';
+
+  it('finds nothing wrong with a run in which most was done', () => {
+    expect(checkFloors(good)).toEqual([]);
   });
 
   it.each([
-    ['rows that differ', readModelsVerdict(said({ clean: false, verified }, 1))],
-    ['nothing that was compared', readModelsVerdict(said({ clean: true, verified: [] }))],
-    ['a command that failed', readModelsVerdict(said({ error: { code: 'STARTUP' } }, 1))],
-    ['an event that was changed', sealsVerdict(said({ ...sealed, ok: false, finding: {} }, 1))],
-    ['events without a seal', sealsVerdict(said({ ...sealed, recorded: 8 }))],
-    ['seals that nobody signed', sealsVerdict(said({ ...sealed, signed: null }))],
-    ['no answer', sealsVerdict({ code: 0, stdout: '', stderr: 'it crashed' })],
-  ])('report %s', (_, { violations }) => {
-    expect(violations).toHaveLength(1);
+    { lie: 'nothing that was submitted', given: { submissions: [] }, expected: [work] },
+    {
+      lie: 'too few submissions that were acknowledged',
+      given: { submissions: [submission(JOB_ID), submission(JOB_ID), submission(null)] },
+      expected: [work],
+    },
+    {
+      lie: 'a submission with a key that was given up',
+      given: { submissions: [...three, submission(null, 'order-7')] },
+      expected: ['a submission with a key is acknowledged in the end'],
+    },
+    { lie: 'no job that has ended', given: { streams: job(events.created()) }, expected: [work] },
+    { lie: 'no webhook that was taken', given: { deliveries: [delivery(false)] }, expected: [work] },
+    {
+      lie: 'a service that takes nothing',
+      given: { submissions: [submission(null, 'order-7')], streams: job(), deliveries: [] },
+      expected: [work, work, work, 'a submission with a key is acknowledged in the end'],
+    },
+  ])('reports $lie', ({ given, expected }) => {
+    expect(promises(checkFloors({ ...good, ...given }))).toEqual(expected);
   });
 });

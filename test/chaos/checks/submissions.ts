@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { JobEvent } from '../../../src/events/job.ts';
-import type { Command, Submission } from '../history.ts';
+import { WEBHOOK_EVENTS } from '../history.ts';
+import type { Submission } from '../history.ts';
 import type { Streams } from './stored.ts';
 import type { Violation } from './violation.ts';
 
@@ -47,39 +48,9 @@ function checkSubmission(submission: Submission, jobs: readonly Created[]): Viol
 }
 
 function isAsAsked(job: Created, { userId, type, payload, webhookUrl }: Submission): boolean {
-  const { userId: owner, type: found, payload: stored, webhookUrl: url } = job;
-  return owner === userId && found === type && url === webhookUrl && isDeepStrictEqual(stored, payload);
-}
-
-/** What was answered to cancels and retries is in the streams, and nothing else is. */
-export function checkCommands(commands: readonly Command[], streams: Streams): Violation[] {
-  const asked = new Map<string, Command[]>();
-  for (const command of commands) asked.set(command.jobId, [...(asked.get(command.jobId) ?? []), command]);
-  const jobs = new Map([...streams].filter(([name]) => name.startsWith('job-')));
-  return [...jobs].flatMap(([name, events]) => {
-    const jobId = name.slice('job-'.length);
-    const own = asked.get(jobId) ?? [];
-    const stored = (type: string): number => events.filter(({ event }) => event.type === type).length;
-    const told = `job ${jobId} (${own.map(({ kind, outcome }) => `${kind} ${outcome}`).join(', ')})`;
-    const between = (what: string, found: number, least: number, most: number): Violation[] =>
-      found >= least && found <= most
-        ? []
-        : [{ promise: 'what was answered was done', particulars: `${told}: ${found} ${what}` }];
-    const count = (kind: string, outcomes: readonly string[], requested?: boolean): number =>
-      own.filter(
-        (one) =>
-          one.kind === kind &&
-          outcomes.includes(one.outcome) &&
-          (requested === undefined || one.requested === requested),
-      ).length;
-    return [
-      ...between('retries', stored('JobRetried'), count('retry', ['ok']), count('retry', ['ok', 'unknown'])),
-      ...between(
-        'cancellations',
-        stored('JobCancelled'),
-        Math.min(count('cancel', ['ok'], false), 1),
-        count('cancel', ['ok', 'unknown']),
-      ),
-    ];
-  });
+  const { userId: owner, type: found, payload: stored, webhookUrl: url, webhookEvents } = job;
+  const tells = webhookUrl === null || isDeepStrictEqual(webhookEvents, [...WEBHOOK_EVENTS]);
+  return (
+    owner === userId && found === type && url === webhookUrl && tells && isDeepStrictEqual(stored, payload)
+  );
 }

@@ -1,4 +1,7 @@
 import { createHmac, timingSafeEqual } from 'node:crypto';
+import type { JobEnd, JobEvent } from '../../../src/events/job.ts';
+import { webhookId } from '../../../src/events/webhook.ts';
+import type { Streams } from './stored.ts';
 import type { Violation } from './violation.ts';
 
 /** A request that a receiver got. */
@@ -16,6 +19,29 @@ export interface Delivery {
 export interface ExpectedWebhook {
   readonly id: string;
   readonly userId: string;
+}
+
+const ENDS: Partial<Record<string, JobEnd>> = {
+  JobCompleted: 'DONE',
+  JobFailed: 'FAILED',
+  JobCancelled: 'CANCELLED',
+} satisfies Partial<Record<JobEvent['type'], JobEnd>>;
+
+/**
+ * Every end of a round that somebody asked to be told of, as the submission has it: whether the end's own event says that it
+ * is to be told is the service's opinion, and a service that tells nobody would be right by it.
+ */
+export function expectedWebhooks(streams: Streams): ExpectedWebhook[] {
+  return [...streams.values()].flatMap((events) => {
+    const created = events[0]?.event;
+    if (created?.type !== 'JobCreated' || created.data.webhookUrl === null) return [];
+    const { jobId, userId, webhookEvents } = created.data;
+    return events.flatMap(({ event }) => {
+      const end = ENDS[event.type];
+      if (end === undefined || !webhookEvents.includes(end) || !('round' in event.data)) return [];
+      return [{ id: webhookId(jobId, event.data.round), userId }];
+    });
+  });
 }
 
 export interface WebhookEvidence {
