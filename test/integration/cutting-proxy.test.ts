@@ -12,11 +12,11 @@ interface Caller {
   readonly closed: Promise<unknown>;
 }
 
-/** A proxy before a server that says everything back. */
-async function setUp() {
+/** A proxy before a server that says everything back, unless it is told otherwise. */
+async function setUp(serve: (socket: Socket) => void = (socket) => void socket.pipe(socket)) {
   const server = createServer((socket) => {
     socket.on('error', () => undefined);
-    socket.pipe(socket);
+    serve(socket);
   });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -71,4 +71,46 @@ it('slows down without loss, and keeps the order when it is over', async () => {
   one.socket.write(' quick');
   await eventually(() => one.heard() === 'hello slow quick');
   expect(performance.now() - began).toBeGreaterThan(290);
+});
+
+it('loses the reply to what it is told to wait for, which the server has had', async () => {
+  const { proxy, call } = await setUp();
+  const [one, other] = [await call(), await call()];
+  const lost = proxy.loseNextReply('COMMIT');
+  other.socket.write(' BEGIN');
+  one.socket.write(' COMMIT');
+  await Promise.all([lost, one.closed]);
+  expect(one.heard()).toBe('hello');
+  await eventually(() => other.heard() === 'hello BEGIN');
+});
+
+it("loses the next one's reply when a client goes before it has any", async () => {
+  const { proxy, call } = await setUp((socket) => {
+    socket.on('data', (data) => {
+      if (!data.includes('silence')) socket.write(data);
+    });
+  });
+  const one = await call();
+  const lost = proxy.loseNextReply('silence', 'COMMIT');
+  const before = proxy.received;
+  one.socket.write(' silence');
+  await eventually(() => proxy.received > before);
+  one.socket.destroy();
+  await one.closed;
+  await eventually(() => proxy.connections === 0);
+  const other = await call();
+  other.socket.write(' COMMIT');
+  await Promise.all([lost, other.closed]);
+  expect(other.heard()).toBe('hello');
+});
+
+it('loses nothing once nobody waits for it', async () => {
+  const { proxy, call } = await setUp();
+  const over = new AbortController();
+  const lost = proxy.loseReply(['COMMIT'], over.signal);
+  over.abort(new Error('Too late'));
+  await expect(lost).rejects.toThrow('Too late');
+  const one = await call();
+  one.socket.write(' COMMIT');
+  await eventually(() => one.heard() === 'hello COMMIT');
 });

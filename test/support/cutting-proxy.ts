@@ -1,6 +1,8 @@
 import { connect, createServer } from 'node:net';
 import type { AddressInfo, Socket } from 'node:net';
 import { delayLine } from './delay-line.ts';
+import { watchReplies } from './lost-reply.ts';
+import type { WantedLoss } from './lost-reply.ts';
 
 /** A TCP proxy that does to its clients what networks do. */
 export interface CuttingProxy {
@@ -10,11 +12,14 @@ export interface CuttingProxy {
   /** Bytes that came from clients, however they fared. */
   readonly received: number;
   /**
-   * The next thing a client sends reaches the server; the answer is awaited, thrown away, and the connection cut.
+   * The next thing a client sends reaches the server; the answer is awaited, thrown away, and the connection cut. A client that goes
+   * before there is an answer loses nothing: then it is the next one's turn.
    * @param containing waits for something with one of these texts in it, where clients send other things as well
    * @returns resolves when that has happened
    */
   loseNextReply(...containing: readonly string[]): Promise<void>;
+  /** The same, until the signal aborts. @throws its reason; nothing is lost any more then */
+  loseReply(containing: readonly string[], signal: AbortSignal): Promise<void>;
   /** Cuts every connection; new ones are taken. @returns how many there were */
   reset(): number;
   /** Cuts every connection, and refuses new ones until the function it returns is called. */
@@ -43,7 +48,7 @@ export async function createCuttingProxy(
   target: ProxyTarget | (() => ProxyTarget | null),
 ): Promise<CuttingProxy> {
   const targetNow = typeof target === 'function' ? target : () => target;
-  let lose: { readonly containing: readonly string[]; readonly lost: () => void } | null = null;
+  let lose: WantedLoss | null = null;
   let manner: Manner = 'pass';
   let lag = 0;
   let received = 0;
@@ -73,9 +78,12 @@ export async function createCuttingProxy(
       return;
     }
     const upstream = connect(address);
-    let losing: (() => void) | null = null;
+    const watch = watchReplies();
     clients.add(client);
-    track(client, () => upstream.destroy());
+    track(client, () => {
+      upstream.destroy();
+      if (watch.pending !== null && !watch.pending.signal.aborted) lose ??= watch.pending;
+    });
     track(upstream, () => {
       // Who has been swallowed up does not hear of the end either.
       if (!dead.has(client)) client.destroy();
@@ -84,19 +92,14 @@ export async function createCuttingProxy(
     client.on('data', (data) => {
       received += data.length;
       if (dead.has(client)) return;
-      if (lose !== null && lose.containing.some((text) => data.includes(text))) {
-        losing ??= lose.lost;
-        lose = null;
-      }
+      if (watch.sent(data, lose)) lose = null;
       toServer(data, lag);
     });
     upstream.on('data', (data) => {
       if (dead.has(client)) return;
-      if (!losing) toClient(data, lag);
-      else {
-        client.destroy();
-        losing();
-      }
+      const verdict = watch.answered(data);
+      if (verdict === 'pass') toClient(data, lag);
+      else if (verdict === 'cut') client.destroy();
     });
   });
 
@@ -115,6 +118,19 @@ export async function createCuttingProxy(
     return count;
   }
 
+  function loseReply(containing: readonly string[], signal: AbortSignal): Promise<void> {
+    return new Promise((lost, reject) => {
+      const wanted: WantedLoss = { containing, signal, lost };
+      lose = wanted;
+      const giveUp = (): void => {
+        if (lose === wanted) lose = null;
+        reject(signal.reason as Error);
+      };
+      if (signal.aborted) giveUp();
+      else signal.addEventListener('abort', giveUp, { once: true });
+    });
+  }
+
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   return {
     port: (server.address() as AddressInfo).port,
@@ -125,7 +141,8 @@ export async function createCuttingProxy(
       return received;
     },
     loseNextReply: (...containing) =>
-      new Promise((lost) => (lose = { containing: containing.length > 0 ? containing : [''], lost })),
+      loseReply(containing.length > 0 ? containing : [''], new AbortController().signal),
+    loseReply,
     reset: () => forAll((socket) => socket.destroy()),
     refuse() {
       forAll((socket) => socket.destroy());

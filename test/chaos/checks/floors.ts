@@ -3,7 +3,7 @@ import type { Delivery } from './webhooks.ts';
 import type { Streams } from './stored.ts';
 import type { Violation } from './violation.ts';
 
-/** Of all submissions: runs that went well acknowledged 86 % and more, a third of them without a key to repeat them by. */
+/** Of all submissions: runs that went well acknowledged 85 % and more, a third of them without a key to repeat them by. */
 const LEAST_ACKNOWLEDGED = 0.7;
 const ENDS = ['JobCompleted', 'JobFailed', 'JobCancelled'];
 

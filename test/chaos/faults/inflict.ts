@@ -6,6 +6,7 @@ import type { Scheduled } from './schedule.ts';
 /** What became of a fault. */
 export interface Inflicted {
   readonly kind: string;
+  /** What was struck in the end. */
   readonly target: string;
   /** Seconds since the load began. */
   readonly at: number;
@@ -31,12 +32,13 @@ export async function inflictAll(
 
   async function inflict({ fault, at: planned }: Scheduled): Promise<Inflicted> {
     signal.throwIfAborted();
-    const { kind, target } = fault;
+    const { kind } = fault;
+    let { target } = fault;
     const at = rounded(elapsed());
     const failure =
       at - planned > MOST_LATE
         ? 'it came too late, since those before it took too long'
-        : await applied(fault, signal);
+        : await applied(fault, signal, (name) => (target = name));
     const inflicted = { kind, target, at, failure };
     told(inflicted);
     return inflicted;
@@ -56,10 +58,14 @@ export async function inflictAll(
 }
 
 /** @returns why it could not be applied; null when it was */
-async function applied(fault: Fault, signal: AbortSignal): Promise<string | null> {
+async function applied(
+  fault: Fault,
+  signal: AbortSignal,
+  struck: (target: string) => void,
+): Promise<string | null> {
   for (let tries = 1; ; tries++) {
     try {
-      await fault.inflict(signal);
+      await fault.inflict(signal, struck);
       return null;
     } catch (error) {
       signal.throwIfAborted();

@@ -1,4 +1,3 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import type { Random } from '../random.ts';
 import type { Link, Stage } from '../stage.ts';
 import type { Fault, FaultKind } from './fault.ts';
@@ -33,11 +32,13 @@ function linkFault(
     target: link.name,
     holds: to,
     seconds: fault.seconds,
-    async inflict(signal) {
+    async inflict(signal, struck) {
       // The processes at one end may be down themselves: then those at the other are struck.
       const inUse = (): Link | undefined => [link, ...own].find(({ proxy }) => proxy.connections > 0);
       await readyToStrike('no connection', () => inUse() !== undefined, signal);
-      await fault.inflict(inUse() ?? link, signal);
+      const found = inUse() ?? link;
+      struck(found.name);
+      await fault.inflict(found, signal);
     },
   };
 }
@@ -112,14 +113,12 @@ export function lostReply(to: Link['to']): FaultKind {
       what: 'lost reply',
       seconds: 0,
       async inflict({ proxy }, signal) {
-        const timer = new AbortController();
-        const late = delay(TRAFFIC_MS, 'late' as const, { signal: AbortSignal.any([signal, timer.signal]) });
+        const late = AbortSignal.timeout(TRAFFIC_MS);
         try {
-          const answer = await Promise.race([proxy.loseNextReply(...containing), late]);
-          if (answer === 'late') throw new Error(`Nothing with ${containing.join(' or ')} has passed`);
-        } finally {
-          timer.abort();
-          late.catch(() => undefined);
+          await proxy.loseReply(containing, AbortSignal.any([signal, late]));
+        } catch {
+          signal.throwIfAborted();
+          throw new Error(`Nothing with ${containing.join(' or ')} has been answered`);
         }
       },
     });
