@@ -19,7 +19,7 @@ const seals = z.object({
 });
 
 /** How many events the last seal of so many stands after: signatures of seals come at once, one of the head after a minute. */
-export function lastSeal(events: number): number {
+function lastSeal(events: number): number {
   return events - (events % SEAL_INTERVAL);
 }
 
