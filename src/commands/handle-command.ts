@@ -4,7 +4,7 @@ import { evolveJob, jobStream } from '../events/job.ts';
 import type { Job, JobEvent } from '../events/job.ts';
 import { createCommandHandler, loadState, stepsOf } from './command-handler.ts';
 import type { Aggregate, CommandContext, Step } from './command-handler.ts';
-import { decideJob, IdempotencyKeyReusedError, JobExistsError } from './job-decider.ts';
+import { decideJob, IdempotencyKeyReusedError, JobExistsError, JobNotFoundError } from './job-decider.ts';
 import type { JobCommand } from './job-decider.ts';
 
 export type { CommandContext } from './command-handler.ts';
@@ -16,14 +16,21 @@ export interface CommandOutcome {
   readonly events: readonly JobEvent[];
 }
 
+/** Asks for the job that a `CreateJob` with this `requestHash` has made, and makes none. */
+export interface ReplayJob {
+  readonly type: 'ReplayJob';
+  readonly userId: string;
+  readonly requestHash: string;
+}
+
 /**
  * Carries out one command on one job; see `HandleCommand`. A `CreateJob` with a `requestHash` may be repeated: it is answered with the job
- * as it is by then.
+ * as it is by then. So is a `ReplayJob`.
  * @throws IdempotencyKeyReusedError when the job was made by another request
  */
 export type HandleJobCommand = (
   jobId: string,
-  command: JobCommand,
+  command: JobCommand | ReplayJob,
   context: CommandContext,
   known?: Job,
 ) => Promise<CommandOutcome>;
@@ -41,7 +48,7 @@ export function createJobCommandHandler(store: EventStore, clock?: () => number)
   const handle = createCommandHandler(jobAggregate, store, clock);
   const creations = new Map<string, Promise<CommandOutcome>>();
 
-  const carryOut: HandleJobCommand = async (...command) => {
+  const carryOut = async (...command: Parameters<typeof handle>): Promise<CommandOutcome> => {
     const { state: job, events } = await handle(...command);
     return { job, events };
   };
@@ -56,13 +63,16 @@ export function createJobCommandHandler(store: EventStore, clock?: () => number)
     if (first !== undefined) return { job: (await first).job, events: [] };
     const outcome = creating().catch(async (error: unknown) => {
       if (!(error instanceof JobExistsError)) throw error;
-      return { job: await jobCreatedBefore(store, command), events: [] };
+      return { job: await jobCreatedBefore(store, command.jobId, command), events: [] };
     });
     creations.set(request, outcome);
     return outcome.finally(() => creations.delete(request));
   }
 
-  return (jobId, command, ...rest) => {
+  return async (jobId, command, ...rest) => {
+    if (command.type === 'ReplayJob') {
+      return { job: await jobCreatedBefore(store, jobId, command), events: [] };
+    }
     const creating = (): Promise<CommandOutcome> => carryOut(jobId, command, ...rest);
     return isRepeatable(command) ? createOnce(command, creating) : creating();
   };
@@ -78,15 +88,20 @@ function isRepeatable(command: JobCommand): command is Repeatable {
 /**
  * The job that an earlier request with the same key has made. Which one that was stands in the stream's first event alone: no other
  * decision needs it, so it is no part of the state.
+ * @throws JobNotFoundError when there was none
  */
-async function jobCreatedBefore(store: EventStore, { jobId, userId, requestHash }: Repeatable): Promise<Job> {
+async function jobCreatedBefore(
+  store: EventStore,
+  jobId: string,
+  { userId, requestHash }: Pick<ReplayJob, 'userId' | 'requestHash'>,
+): Promise<Job> {
   let job: Job | null = null;
   for await (const { event, state } of jobSteps(store, jobId)) {
     const isAnother = event.type === 'JobCreated' && event.data.requestHash !== requestHash;
     if (isAnother || state.userId !== userId) throw new IdempotencyKeyReusedError(jobId);
     job = state;
   }
-  if (job === null) throw new JobExistsError(jobId);
+  if (job === null) throw new JobNotFoundError();
   return job;
 }
 

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { onTestFinished } from 'vitest';
 import { createJobCommandHandler } from '../../src/commands/handle-command.ts';
+import type { HandleJobCommand } from '../../src/commands/handle-command.ts';
 import type { JobCommand } from '../../src/commands/job-decider.ts';
 import type { Database } from '../../src/database.ts';
 import type { DomainEvent } from '../../src/events/codec.ts';
@@ -72,7 +73,7 @@ export async function createWorkplace() {
     store,
     queue,
     openQueue,
-    send: (jobId: string, command: JobCommand) => commands(jobId, command, context),
+    send: (jobId: string, command: Parameters<HandleJobCommand>[1]) => commands(jobId, command, context),
     submit: async (
       jobType: string,
       given: Partial<Extract<JobCommand, { type: 'CreateJob' }>> = {},

@@ -1,7 +1,7 @@
 import { Router } from 'express';
 import type { Request, RequestHandler, Response } from 'express';
 import { v7 as uuidv7, validate as isUuid } from 'uuid';
-import type { HandleJobCommand } from '../../commands/handle-command.ts';
+import type { CommandContext, CommandOutcome, HandleJobCommand } from '../../commands/handle-command.ts';
 import { JobNotFoundError } from '../../commands/job-decider.ts';
 import type { Job } from '../../events/job.ts';
 import type { CachedJobQueries } from '../../queries/cached-jobs.ts';
@@ -23,6 +23,7 @@ import {
   newJobSchema,
   startTimeOf,
 } from './job-schemas.ts';
+import type { NewJob } from './job-schemas.ts';
 import { jobView } from './job-view.ts';
 
 interface HandlerLimits {
@@ -56,29 +57,57 @@ export function jobRoutes(options: JobRouteOptions): Router {
     next();
   });
 
+  /** What the rules of this process, which another may not have or had, say of a submission. */
+  function problemsOf(request: NewJob): FieldErrors | null {
+    const { type, payload, webhookUrl } = request;
+    const urlProblem = webhookUrl === null ? null : checkWebhookUrl(webhookUrl);
+    if (urlProblem !== null) return { webhookUrl: [urlProblem] };
+    const problems = checkPayload(type, payload);
+    return beyond(request, limitsOf(type)) ?? (problems && underPayload(problems));
+  }
+
+  /**
+   * For a submission that would be refused: rules that have become stricter are asked of new ones alone. Nothing is read for others.
+   * @throws ValidationError when its key has made no job; IdempotencyKeyReusedError
+   */
+  async function replay(
+    jobId: string,
+    submission: { userId: string; requestHash: string | null; problems: FieldErrors },
+    context: CommandContext,
+  ): Promise<CommandOutcome> {
+    const { userId, requestHash, problems } = submission;
+    if (requestHash === null) throw new ValidationError(problems);
+    try {
+      return await handleJob(jobId, { type: 'ReplayJob', userId, requestHash }, context);
+    } catch (error) {
+      throw error instanceof JobNotFoundError ? new ValidationError(problems) : error;
+    }
+  }
+
   // Who asks is settled first: a stranger's half megabyte is not even read.
   router.post('/', requireUser, limits.submissions, json, async (req, res) => {
     const key = idempotencyKeyOf(req);
     const request = validate(newJobSchema, req.body);
-    const { type, delayMs, runAt, ...submission } = request;
-    const { payload, webhookUrl } = submission;
-    const urlProblem = webhookUrl === null ? null : checkWebhookUrl(webhookUrl);
-    if (urlProblem !== null) throw new ValidationError({ webhookUrl: [urlProblem] });
-    assertAllowed(request, limitsOf(type));
-    const problems = checkPayload(type, payload);
-    if (problems !== null) throw new ValidationError(underPayload(problems));
+    const problems = problemsOf(request);
     const userId = userOf(res);
     const jobId = key === null ? uuidv7() : jobIdOfKey(userId, key);
-    const command = {
-      ...submission,
-      type: 'CreateJob',
-      jobId,
-      userId,
-      jobType: type,
-      runAt: startTimeOf({ delayMs, runAt }),
-      requestHash: key === null ? null : hashOfRequest(request),
-    } as const;
-    const { job, events } = await handleJob(jobId, command, commandContext(res));
+    const requestHash = key === null ? null : hashOfRequest(request);
+    const { type, delayMs, runAt, ...submission } = request;
+    const { job, events } = await (problems === null
+      ? handleJob(
+          jobId,
+          {
+            ...submission,
+            type: 'CreateJob',
+            jobId,
+            userId,
+            jobType: type,
+            runAt: startTimeOf({ delayMs, runAt }),
+            requestHash,
+          },
+          commandContext(res),
+        )
+      : replay(jobId, { userId, requestHash, problems }, commandContext(res)));
     if (events.length === 0) {
       res.set('Idempotent-Replayed', 'true');
       await limits.forgiveReplay(req, res);
@@ -156,17 +185,17 @@ export function jobIdOf(req: Request): string {
   return id.toLowerCase();
 }
 
-/** What a submission asks for beyond what the handler allows is refused, not cut: its sender would count on it. */
-function assertAllowed(
+/** What a submission asks for beyond what the handler allows: that is refused, not cut, as its sender would count on it. */
+function beyond(
   request: { readonly type: string } & HandlerLimits,
   allowed: HandlerLimits | null,
-): void {
+): FieldErrors | null {
   const fields = (['timeoutMs', 'maxAttempts'] as const).flatMap((field): [string, string[]][] => {
     const [asked, most] = [request[field], allowed?.[field] ?? null];
     if (asked === null || most === null || asked <= most) return [];
     return [[field, [`${field} must be at most ${most} for the job type ${request.type}`]]];
   });
-  if (fields.length > 0) throw new ValidationError(Object.fromEntries(fields));
+  return fields.length > 0 ? Object.fromEntries(fields) : null;
 }
 
 function underPayload(problems: FieldErrors): FieldErrors {
