@@ -28,6 +28,14 @@ const queue: TestRun = {
   names: 'added twice|a finished one was left of',
 };
 const egress: TestRun = { files: ['test/unit/egress-guard.test.ts'] };
+const guardedService = (names: string): TestRun => ({
+  files: ['test/security/egress-service.test.ts'],
+  names,
+});
+const eventStoreDb: TestRun = {
+  files: ['test/integration/eventstoredb-faults.test.ts'],
+  names: 'an append that meets',
+};
 const routes: TestRun = { files: ['test/security/routes.test.ts'] };
 const overload: TestRun = { files: ['test/integration/http-overload.test.ts'] };
 const live: TestRun = { files: ['test/security/websocket.test.ts'], names: 'cursor' };
@@ -211,6 +219,27 @@ export const mutations: readonly Mutation[] = [
     tests: { files: ['test/integration/idempotency.test.ts'], names: 'was used for another|two different' },
   },
   {
+    guard: 'Idempotency-Key: a key leads to a job of its own user',
+    file: 'src/http/idempotency.ts',
+    find: 'return uuidv5(`${userId} ${key}`, NAMESPACE);',
+    replace: 'return uuidv5(key, NAMESPACE);',
+    tests: { files: ['test/integration/idempotency.test.ts'], names: 'its user’s own' },
+  },
+  {
+    guard: 'Idempotency-Key: it leads to the same job, each time and in each process',
+    file: 'src/http/idempotency.ts',
+    find: 'return uuidv5(`${userId} ${key}`, NAMESPACE);',
+    replace: 'return uuidv5(`${userId} ${key} ${process.hrtime.bigint()}`, NAMESPACE);',
+    tests: { files: ['test/integration/idempotency.test.ts'], names: 'is answered with its job' },
+  },
+  {
+    guard: 'Idempotency-Key: what was accepted stays so when rules become stricter',
+    file: 'src/http/routes/jobs.ts',
+    find: 'if (requestHash === null) throw new ValidationError(problems);',
+    replace: "if (requestHash !== '') throw new ValidationError(problems);",
+    tests: { files: ['test/integration/idempotency-rules.test.ts'] },
+  },
+  {
     guard: 'webhooks: an attempt is recorded once',
     file: 'src/commands/webhook-decider.ts',
     find: 'if (attempt !== expected) throw new StaleAttemptError(attempt, expected);',
@@ -244,6 +273,27 @@ export const mutations: readonly Mutation[] = [
     find: 'return allowPrivateNetworks || (remoteAddress !== undefined && isAllowed(unmapped(remoteAddress)));',
     replace: "return allowPrivateNetworks || remoteAddress !== '';",
     tests: egress,
+  },
+  {
+    guard: 'outgoing requests: the setting reaches the check of submissions',
+    file: 'src/composition/api.ts',
+    find: 'urlProblem(url, config.WEBHOOK_ALLOW_PRIVATE_NETWORKS)',
+    replace: 'urlProblem(url, true)',
+    tests: guardedService('a submission'),
+  },
+  {
+    guard: 'outgoing requests: and webhooks',
+    file: 'src/composition/work.ts',
+    find: 'createEgressClient({ allowPrivateNetworks: config.WEBHOOK_ALLOW_PRIVATE_NETWORKS })',
+    replace: 'createEgressClient({ allowPrivateNetworks: true })',
+    tests: guardedService('a delivery'),
+  },
+  {
+    guard: 'outgoing requests: and handlers',
+    file: 'src/composition/core.ts',
+    find: 'allowPrivateNetworks: config.WEBHOOK_ALLOW_PRIVATE_NETWORKS,',
+    replace: 'allowPrivateNetworks: true,',
+    tests: guardedService('ctx.http'),
   },
   {
     guard: 'owners: a job is read by its own user',
