@@ -1,3 +1,4 @@
+import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { rawRequest, sendRaw } from '../support/raw-http.ts';
 import { startTarget } from '../support/target.ts';
@@ -158,6 +159,56 @@ describe('paths', () => {
     const { status, text } = await send('GET', path);
     expect([401, 404]).toContain(status);
     expect(JSON.parse(text)).toMatchObject({ success: false });
+  });
+});
+
+describe('bodies that take more than they show', () => {
+  // One of each kind: test/e2e/hostile-inputs has the others.
+  const nested = (levels: number): string =>
+    `{"type":"t","payload":${'{"a":'.repeat(levels)}0${'}'.repeat(levels)}}`;
+  const submitted = async (): Promise<unknown> =>
+    (await target.database.query('SELECT count(*) FROM eventstore.events')).rows;
+
+  test.each([
+    [
+      'compressed',
+      415,
+      { message: 'Unsupported Media Type: send JSON as application/json, in UTF-8 and not compressed' },
+      ['Content-Encoding: gzip'],
+      gzipSync(nested(1)),
+    ],
+    [
+      'huge',
+      413,
+      { message: 'Request body too large: at most 512 KiB' },
+      [],
+      JSON.stringify({ type: 't', payload: { a: 'x'.repeat(513 * 1_024) } }),
+    ],
+    [
+      'deep',
+      400,
+      {
+        message: 'Validation error',
+        errors: { payload: ['Payload must not be nested deeper than 32 levels'] },
+      },
+      [],
+      nested(33),
+    ],
+  ])(
+    'one that is %s is refused with %i, and nothing is written',
+    async (_, expected, error, headers, body) => {
+      const before = await submitted();
+      const { status, text } = await sendRaw(
+        target.base,
+        rawRequest('POST', '/api/jobs', [own(), JSON_TYPE, ...headers], body),
+      );
+      expect([status, JSON.parse(text)]).toEqual([expected, { success: false, ...error }]);
+      expect(await submitted()).toEqual(before);
+    },
+  );
+
+  test('as deep as may be is taken', async () => {
+    expect((await send('POST', '/api/jobs', [own(), JSON_TYPE], nested(32))).status).toBe(201);
   });
 });
 

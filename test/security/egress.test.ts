@@ -231,14 +231,16 @@ describe('what stands in a URL beside the host', () => {
 
   test('line breaks add no header', async () => {
     let lines: string[] = [];
-    const { connected } = await publicServer((req, res) => {
+    const { asked, connected } = await publicServer((req, res) => {
       lines = req.rawHeaders;
       res.end();
     });
     const { post } = guarded({ answers: [[PUBLIC]], connected });
-    await post('http://example.com/a\r\nX-Injected: 1\r\n\r\nGET /b?x=%0d%0aX-Injected:%201').catch(
-      () => undefined,
-    );
+    const url = 'http://example.com/a\r\nX-Injected: 1\r\n\r\nGET /b?x=%0d%0aX-Injected:%201';
+    expect((await post(url)).status).toBe(200);
+    // One request came, and all of it in its path.
+    expect(asked).toEqual(['POST example.com /aX-Injected:%201GET%20/b?x=%0d%0aX-Injected:%201']);
+    expect(lines).toContain('example.com');
     expect(lines.join('\n')).not.toMatch(/x-injected/i);
   });
 });
