@@ -25,7 +25,7 @@ afterEach(async () => {
   await double.stop();
 });
 
-const committed: AppendFault[] = ['lost-reply', 'cut-after-commit', 'timeout'];
+const committed: AppendFault[] = ['lost-reply', 'cut-after-commit', 'timeout', 'conflict-after-commit'];
 const notCommitted: AppendFault[] = ['cut-before-commit', 'busy', 'not-leader', 'stall'];
 
 describe.each([...committed, ...notCommitted])('an append that meets %s', (fault) => {

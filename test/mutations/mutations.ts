@@ -17,6 +17,7 @@ export interface TestRun {
 
 const decider = 'src/commands/job-decider.ts';
 const append = 'migrations/0001_event_store.sql';
+const eventStoreDbAppender = 'src/infrastructure/eventstoredb/event-store-appender.ts';
 const unit: TestRun = { files: ['test/unit/job-decider.test.ts'] };
 const dispatcher: TestRun = { files: ['test/integration/dispatcher.test.ts'], names: 'the reconciler' };
 const contract = (names: string): TestRun => ({
@@ -34,7 +35,7 @@ const guardedService = (names: string): TestRun => ({
 });
 const eventStoreDb: TestRun = {
   files: ['test/integration/eventstoredb-faults.test.ts'],
-  names: 'an append that meets',
+  names: 'an append that meets|after a lost reply',
 };
 const routes: TestRun = { files: ['test/security/routes.test.ts'] };
 const overload: TestRun = { files: ['test/integration/http-overload.test.ts'] };
@@ -177,6 +178,35 @@ export const mutations: readonly Mutation[] = [
     tests: contract('with `any`'),
   },
   {
+    guard: 'idempotent append: EventStoreDB gets the same ids again',
+    file: eventStoreDbAppender,
+    find: 'return await call(append);',
+    replace: `const events = append.events.map((event) => ({ ...event, id: crypto.randomUUID() }));
+        return await call(failures === 0 ? append : { ...append, events });`,
+    tests: eventStoreDb,
+  },
+  {
+    guard: 'idempotent append: EventStoreDB gets the revision that was expected at first',
+    file: eventStoreDbAppender,
+    find: 'return await call(append);',
+    replace: "return await call(failures === 0 ? append : { ...append, expected: 'any' });",
+    tests: eventStoreDb,
+  },
+  {
+    guard: 'idempotent append: a conflict with what EventStoreDB has taken from us is none',
+    file: eventStoreDbAppender,
+    find: 'if (standing.length === events.length && standsAt(standing, events, 0)) {',
+    replace: 'if (standing.length > events.length && standsAt(standing, events, 0)) {',
+    tests: eventStoreDb,
+  },
+  {
+    guard: 'idempotent append: without an expected revision EventStoreDB is asked what it has taken',
+    file: eventStoreDbAppender,
+    find: "if (failures > 0 && append.expected === 'any') {",
+    replace: "if (failures < 0 && append.expected === 'any') {",
+    tests: eventStoreDb,
+  },
+  {
     guard: 'checkpoint: moved only from where it was read',
     file: 'migrations/0010_move_checkpoint.sql',
     find: 'WHERE name = consumer AND position = expected;',
@@ -231,6 +261,13 @@ export const mutations: readonly Mutation[] = [
     find: 'return uuidv5(`${userId} ${key}`, NAMESPACE);',
     replace: 'return uuidv5(`${userId} ${key} ${process.hrtime.bigint()}`, NAMESPACE);',
     tests: { files: ['test/integration/idempotency.test.ts'], names: 'is answered with its job' },
+  },
+  {
+    guard: 'Idempotency-Key: of two processes the event store lets one make the job',
+    file: 'src/commands/command-handler.ts',
+    find: "expected: state?.revision ?? 'no_stream'",
+    replace: "expected: state?.revision ?? 'any'",
+    tests: { files: ['test/integration/idempotency-processes.test.ts'] },
   },
   {
     guard: 'Idempotency-Key: what was accepted stays so when rules become stricter',

@@ -112,7 +112,7 @@ export function batchAppendHandler(state: ServerState): StreamsServer['batchAppe
 }
 
 /** The errors of a fault that keeps the append from being made, or its answer from being given. */
-export function errorOf(fault: AppendFault, port: number): Error {
+export function errorOf(fault: Exclude<AppendFault, 'conflict-after-commit'>, port: number): Error {
   switch (fault) {
     case 'not-leader':
       return notLeader(port);

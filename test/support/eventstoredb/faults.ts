@@ -7,9 +7,17 @@
  * - `busy`: not made, UNKNOWN
  * - `not-leader`: not made, the leader's address (this very server's) is given
  * - `stall`: not made, and no answer ever
+ * - `conflict-after-commit`: made, and answered as if someone else had been first, as a repetition whose ids the server does not recognise
  */
 export type AppendFault =
-  'lost-reply' | 'cut-after-commit' | 'cut-before-commit' | 'timeout' | 'busy' | 'not-leader' | 'stall';
+  | 'lost-reply'
+  | 'cut-after-commit'
+  | 'cut-before-commit'
+  | 'timeout'
+  | 'busy'
+  | 'not-leader'
+  | 'stall'
+  | 'conflict-after-commit';
 
 /** What may go wrong with a read or when a subscription begins. */
 export type ReadFault = 'unavailable' | 'not-leader' | 'stall' | 'clean-end';

@@ -91,6 +91,12 @@ export async function startEventStoreDouble(
         answer(append());
         return;
       }
+      if (fault === 'conflict-after-commit') {
+        const outcome = append();
+        const isMade = outcome.kind === 'appended';
+        answer(isMade ? { kind: 'wrong-expected-version', current: outcome.revision } : outcome);
+        return;
+      }
       if (fault === 'lost-reply' || fault === 'cut-after-commit') append();
       if (fault !== 'lost-reply') fail(errorOf(fault, this.port));
       if (fault === 'timeout') {
