@@ -5,6 +5,7 @@ import type { Logger } from '../logger.ts';
 import { MAX_BODY_BYTES, UNSUPPORTED_MEDIA_TYPE } from './json-body.ts';
 import { RateLimitedError } from './rate-limit.ts';
 import { contextOf, pathOf } from './request-context.ts';
+import { RETRY_AFTER, UNAVAILABLE } from './unavailable.ts';
 import { ValidationError } from './validation.ts';
 
 /** The status of each code that a client may see. An error with another code is a fault of ours: 500. */
@@ -33,8 +34,6 @@ const statuses: Readonly<Record<string, number>> = {
   REVISION_NOT_REACHED: 503,
   UNAVAILABLE: 503,
 };
-
-const RETRY_AFTER_SECONDS = 1;
 
 export class AccessTokenRequiredError extends AppError {
   constructor() {
@@ -73,7 +72,7 @@ export function errorHandler(logger: Logger): ErrorRequestHandler {
 
 function sendError(res: Response, status: number, message: string, more: object): void {
   if (status === 401) res.set('WWW-Authenticate', 'Bearer');
-  if (status === 503) res.set('Retry-After', String(RETRY_AFTER_SECONDS));
+  if (status === 503) res.set('Retry-After', String(RETRY_AFTER));
   if ('retryAfter' in more) res.set('Retry-After', String(more.retryAfter));
   res.status(status).json({ success: false, message, ...more });
 }
@@ -88,8 +87,7 @@ function moreAbout(error: unknown): object {
 function answerTo(error: unknown): { status: number; message: string } {
   if (error instanceof AppError) {
     const status = statuses[error.code] ?? 500;
-    if (error.code === 'UNAVAILABLE')
-      return { status, message: 'Service temporarily unavailable, please try again' };
+    if (error.code === 'UNAVAILABLE') return { status, message: UNAVAILABLE };
     if (error.code === 'EVENT_TOO_LARGE') return { status, message: tooLarge };
     if (status < 500 || error.code === 'REVISION_NOT_REACHED') return { status, message: error.message };
   }

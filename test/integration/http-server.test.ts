@@ -136,7 +136,9 @@ test('the probes say whether the process lives and whether it can serve', async 
   const parts = { jobs: { status: 'failed', detail: 'stopped' } } as const;
   const { call } = await startApi({ readiness: () => Promise.resolve({ ready, parts }) });
   expect(await call('GET', '/healthz')).toMatchObject({ status: 200, body: { status: 'alive' } });
-  expect(await call('GET', '/readyz')).toMatchObject({ status: 503, body: { status: 'not ready', parts } });
+  const notReady = await call('GET', '/readyz');
+  expect(notReady).toMatchObject({ status: 503, body: { status: 'not ready', parts } });
+  expect(notReady.headers.get('retry-after')).toBe('1');
   ready = true;
   expect(await call('GET', '/readyz')).toMatchObject({ status: 200, body: { status: 'ready' } });
 });

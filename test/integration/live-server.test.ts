@@ -30,6 +30,17 @@ function upgradeRequest(path: string, headers = ''): string {
   );
 }
 
+/** As any other request is that there is no room for. */
+function expectTurnedAway(answer: string): void {
+  const [head, body] = answer.split('\r\n\r\n');
+  expect(head).toMatch(/^HTTP\/1\.1 503 /);
+  expect(head!.split('\r\n')).toContain('Retry-After: 1');
+  expect(JSON.parse(body!)).toEqual({
+    success: false,
+    message: 'Service temporarily unavailable, please try again',
+  });
+}
+
 test('a credential is taken from the address, a header or the subprotocol, and from nowhere else', async () => {
   const live = await startLive();
   const { accessToken, apiKey, refreshToken } = await live.login();
@@ -158,6 +169,13 @@ test('a user has only so many sockets, and a socket only so many subscriptions',
   });
 });
 
+test('a process has only so many sockets, and says when to come again', async () => {
+  const live = await startLive({ limits: { sockets: 1 } });
+  const { token } = await live.newUser();
+  await live.connect(token);
+  expectTurnedAway(await exchange(live.port, upgradeRequest(`/ws?token=${token}`)));
+});
+
 test('a client that does not read is cut off, and the others are not held up', async () => {
   const live = await startLive();
   const user = await live.newUser();
@@ -256,7 +274,7 @@ test('stopping says goodbye to everyone, also to who does not answer', async () 
   silent.pause();
   await Promise.all([live.live.stop(), live.live.stop()]);
   expect(await client.closed).toEqual({ code: 1001, reason: 'Service stops' });
-  expect(await exchange(live.port, upgradeRequest('/ws'))).toMatch(/^HTTP\/1\.1 503 /);
+  expectTurnedAway(await exchange(live.port, upgradeRequest('/ws')));
   silent.resume();
   await silent.closed;
 });

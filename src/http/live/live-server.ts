@@ -12,6 +12,7 @@ import type { JobQueries } from '../../queries/jobs.ts';
 import type { LiveQueries } from '../../queries/live.ts';
 import type { Service } from '../../service.ts';
 import { pathOf } from '../request-context.ts';
+import { UNAVAILABLE } from '../unavailable.ts';
 import { createCheckpointGate } from './checkpoint-gate.ts';
 import { createJobOwners } from './job-owners.ts';
 import { LiveClients } from './live-clients.ts';
@@ -118,8 +119,7 @@ export function startLiveServer(options: LiveServerOptions): Service {
     try {
       return await identity.grant(credential);
     } catch (error) {
-      if (error instanceof UnavailableError)
-        return { code: 1013, reason: 'Service temporarily unavailable, please try again' };
+      if (error instanceof UnavailableError) return { code: 1013, reason: UNAVAILABLE };
       if (error instanceof AppError) return { code: 1008, reason: error.message };
       logger.error({ err: error }, 'A WebSocket client could not be authenticated');
       return { code: 1011, reason: 'Internal error' };
@@ -191,7 +191,7 @@ export function startLiveServer(options: LiveServerOptions): Service {
       },
       (error: unknown) => {
         logger.warn({ reason: errorMessage(error) }, 'Live feed not available');
-        socket.close(1013, 'Service temporarily unavailable, please try again');
+        socket.close(1013, UNAVAILABLE);
       },
     );
   }

@@ -1,14 +1,17 @@
 import { STATUS_CODES } from 'node:http';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
+import { RETRY_AFTER, UNAVAILABLE } from '../unavailable.ts';
 
 /** Answers an upgrade request that is refused, and ends its connection. */
 export function answer(socket: Duplex, status: number): void {
-  const body = JSON.stringify({ success: false, message: STATUS_CODES[status] });
+  const message = status === 503 ? UNAVAILABLE : STATUS_CODES[status];
+  const body = JSON.stringify({ success: false, message });
+  const retry = status === 503 ? `Retry-After: ${RETRY_AFTER}\r\n` : '';
   socket.once('finish', () => socket.destroy());
   socket.end(
-    `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nConnection: close\r\nContent-Type: application/json\r\n` +
-      `Content-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
+    `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nConnection: close\r\nContent-Type: application/json; charset=utf-8\r\n` +
+      `Content-Length: ${Buffer.byteLength(body)}\r\n${retry}\r\n${body}`,
   );
 }
 

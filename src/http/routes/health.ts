@@ -1,5 +1,6 @@
 import { Router } from 'express';
 import type { Readiness } from '../../queries/readiness.ts';
+import { RETRY_AFTER } from '../unavailable.ts';
 
 /** `/healthz` says that the process is alive, `/readyz` whether it can serve, part by part. */
 export function healthRoutes(readiness: () => Promise<Readiness>): Router {
@@ -15,6 +16,7 @@ export function healthRoutes(readiness: () => Promise<Readiness>): Router {
 
   router.get('/readyz', async (_req, res) => {
     const { ready, parts } = await readiness();
+    if (!ready) res.set('Retry-After', String(RETRY_AFTER));
     res.status(ready ? 200 : 503).json({ status: ready ? 'ready' : 'not ready', parts });
   });
 
