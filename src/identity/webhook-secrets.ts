@@ -74,10 +74,13 @@ export function createWebhookSecrets(database: Database): WebhookSecrets {
   };
 }
 
-/** Writes a new present secret, unless there is one or there is no such user. */
+/**
+ * Writes a new present secret, unless there is one or there is no such user. The user's row is locked before the secret is written, as a
+ * rotation does it: in the other order, which is that of the foreign key's check, each would wait for the other.
+ */
 async function add(userId: string, on: Queryable): Promise<void> {
   await on.query(
-    `INSERT INTO webhook_secrets (user_id, secret, created_at) SELECT id, $2, now() FROM users WHERE id = $1
+    `INSERT INTO webhook_secrets (user_id, secret, created_at) SELECT id, $2, now() FROM users WHERE id = $1 FOR KEY SHARE
      ON CONFLICT (user_id) WHERE expires_at IS NULL DO NOTHING`,
     [userId, randomBytes(SECRET_BYTES)],
   );

@@ -8,6 +8,7 @@ import { commands } from '../support/job-spec.ts';
 import { everything, stored } from '../support/store.ts';
 import { webhookEvents } from '../support/webhook-spec.ts';
 import { applyTo } from '../support/read-models.ts';
+import { eventually } from '../support/waiting.ts';
 
 const job = { type: 'send-email', payload: { to: 'a@example.com' } };
 const webhookUrl = 'https://example.com/hook';
@@ -207,6 +208,27 @@ describe("a user's webhook secret", () => {
     expect(Date.parse(after!.previousExpiresAt)).toBeGreaterThan(Date.now());
     expect((await get()).body.data).toEqual(after);
     expect((await get((await newUser()).token)).body.data).not.toMatchObject({ secret: after?.secret });
+  });
+
+  test('is made on first use while another request rotates it', async () => {
+    const { call, user, database } = await setup();
+    const rotated = Buffer.alloc(32);
+    const insert = 'INSERT INTO webhook_secrets (user_id, secret, created_at) VALUES ($1, $2, now())';
+    const asked = await database.transaction(async (tx) => {
+      // What a rotation does, step by step.
+      await tx.query('SELECT FROM users WHERE id = $1 FOR UPDATE', [user.id]);
+      const answer = call('GET', '/api/webhooks/secret', { token: user.token });
+      await eventually(async () => {
+        const { rows } = await database.query(
+          `SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`,
+        );
+        return rows.length > 0;
+      });
+      await tx.query(insert, [user.id, rotated]);
+      return { answer };
+    });
+    const secret = `whsec_${rotated.toString('base64')}`;
+    expect(await asked.answer).toMatchObject({ status: 200, body: { data: { secret } } });
   });
 
   test('is shown to nobody else, and in no log', async () => {
