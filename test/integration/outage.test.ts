@@ -5,12 +5,18 @@ import { createTestDatabase } from '../support/database.ts';
 import { startEventStoreDouble } from '../support/eventstoredb/server.ts';
 import { httpClient } from '../support/http-client.ts';
 import type { Answer, Call, CallOptions } from '../support/http-client.ts';
+import { LiveClient } from '../support/live-client.ts';
+import { watchRoutes } from '../support/routes.ts';
 import { startService } from '../support/service.ts';
 import type { ServiceSettings } from '../support/service.ts';
 import { eventually } from '../support/waiting.ts';
 
 /** Milliseconds that a request of these tests waits for a part. */
 const PATIENCE = 500;
+/** Milliseconds after which a request hangs. Nothing here measures time: this is what a busy machine may take, and more. */
+const HANGS = 6_000;
+/** The same, for a thousand requests at once. */
+const ALL_HANG = 30_000;
 const job = { type: 'send-email', payload: { to: 'recipient@example.com' } };
 const credentials = () => ({ email: `${randomUUID()}@example.com`, password: 'securepassword123' });
 
@@ -20,7 +26,12 @@ interface JobData {
 }
 
 interface Client {
+  /** Fails when a request hangs. */
   readonly call: Call;
+  readonly base: string;
+  readonly wsBase: string;
+  /** Of the service, as `GET /api/jobs/:id`. */
+  readonly routes: readonly string[];
   readonly token: string;
   readonly refreshToken: string;
   /** A job that has ended. */
@@ -29,25 +40,30 @@ interface Client {
 
 /** A service that does everything, and a user with a job in it. */
 async function start(settings: ServiceSettings): Promise<Client> {
+  const listRoutes = watchRoutes();
   const service = await startService({
     REQUEST_PATIENCE_MS: String(PATIENCE),
     RATE_LIMIT_JOBS_PER_MINUTE: '100000',
     ...settings,
   });
   onTestFinished(() => service.stop());
-  const call = httpClient(service.base);
-  const account = credentials();
-  await eventually(async () => (await call('POST', '/api/auth/register', { body: account })).status === 201);
+  const routes = listRoutes();
+  const { base, wsBase } = service;
+  const call = httpClient(base, HANGS);
+  const account = await eventually(async () => {
+    const body = credentials();
+    return (await call('POST', '/api/auth/register', { body })).status === 201 && body;
+  }, 60_000);
   const login = await eventually(async () => {
     const { status, body } = await call('POST', '/api/auth/login', { body: account });
     return status === 200 && (body.data as { accessToken: string; refreshToken: string });
-  });
+  }, 60_000);
   const token = login.accessToken;
   const jobId = await eventually(async () => {
     const { status, body } = await call('POST', '/api/jobs', { token, body: job });
     return status === 201 && (body.data as JobData).id;
   });
-  const client = { call, token, refreshToken: login.refreshToken, jobId };
+  const client = { call, base, wsBase, routes, token, refreshToken: login.refreshToken, jobId };
   await untilDone(client, jobId);
   return client;
 }
@@ -58,42 +74,64 @@ const untilDone = ({ call, token }: Client, id: string) =>
     return status === 200 && (body.data as JobData).status === 'DONE';
   }, 60_000);
 
+/** `:id` stands for the job of the client. */
 type Request = [method: string, path: string, options: CallOptions];
 
-/** One request to each route that needs the event store. */
-function commandsAndStreams({ token, jobId }: Client): Request[] {
+/** Requests to each route that needs the event store. */
+function commandsAndStreams({ token }: Client): Request[] {
   return [
     ['POST', '/api/jobs', { token, body: job }],
     ['POST', '/api/jobs', { token, body: job, headers: { 'idempotency-key': 'k' } }],
-    ['GET', `/api/jobs/${jobId}?minRevision=9`, { token }],
-    ['DELETE', `/api/jobs/${jobId}`, { token }],
-    ['POST', `/api/jobs/${jobId}/retry`, { token }],
-    ['POST', `/api/jobs/${jobId}/webhook/redeliver`, { token, body: {} }],
+    ['GET', '/api/jobs/:id', { token }],
+    ['GET', '/api/jobs/:id?minRevision=9', { token }],
+    ['GET', '/api/jobs/:id?revision=0', { token }],
+    ['GET', `/api/jobs/:id?at=2999-01-01T00:00:00.000Z`, { token }],
+    ['GET', '/api/jobs/:id/events', { token }],
+    ['GET', '/api/jobs/:id/logs', { token }],
+    ['GET', '/api/jobs/:id/webhook-logs', { token }],
+    ['DELETE', '/api/jobs/:id', { token }],
+    ['POST', '/api/jobs/:id/retry', { token }],
+    ['POST', '/api/jobs/:id/webhook/redeliver', { token, body: {} }],
   ];
 }
 
-/** One request to each route that needs Postgres, wherever the events are. */
-function rows({ token, refreshToken }: Client): Request[] {
+/** Requests to each route that needs Postgres, wherever the events are, and the status when it is there. */
+function rows({ token, refreshToken }: Client): [status: number, ...Request][] {
   return [
-    ['GET', '/api/jobs', { token }],
-    ['GET', `/api/jobs/${randomUUID()}`, { token }],
-    ['GET', `/api/jobs/${randomUUID()}/logs`, { token }],
-    ['GET', `/api/jobs/${randomUUID()}/webhook-logs`, { token }],
-    ['GET', '/api/jobs', { token: `ak_${'a'.repeat(43)}` }],
-    ['GET', '/api/webhooks/secret', { token }],
-    ['POST', '/api/webhooks/secret', { token }],
-    ['POST', '/api/auth/register', { body: credentials() }],
-    ['POST', '/api/auth/login', { body: credentials() }],
-    ['POST', '/api/auth/refresh', { body: { refreshToken } }],
-    ['POST', '/api/auth/logout', { body: { refreshToken: 'x' } }],
+    [200, 'GET', '/api/jobs', { token }],
+    [401, 'GET', '/api/jobs', { token: `ak_${'a'.repeat(43)}` }],
+    [200, 'GET', '/api/stats', { token }],
+    [200, 'GET', '/api/webhooks/secret', { token }],
+    [200, 'POST', '/api/webhooks/secret', { token }],
+    [201, 'POST', '/api/auth/register', { body: credentials() }],
+    [401, 'POST', '/api/auth/login', { body: credentials() }],
+    [200, 'POST', '/api/auth/refresh', { body: { refreshToken } }],
+    [200, 'POST', '/api/auth/logout', { body: { refreshToken: 'x' } }],
   ];
 }
 
-async function expectUnavailable({ call }: Client, requests: readonly Request[]): Promise<void> {
-  const answers = await Promise.all(requests.map((request) => call(...request)));
+const rowsAlone = (client: Client): Request[] => rows(client).map(([, ...request]) => request);
+const nameOf = ([method, path]: Request): string => `${method} ${path}`;
+
+const send = ({ call, jobId }: Client, [method, path, options]: Request): Promise<Answer> =>
+  call(method, path.replace(':id', jobId), options);
+
+/** Fails when a route was added that none of the requests above goes to. */
+function expectEveryRoute(client: Client): void {
+  const probes: Request[] = ['/healthz', '/readyz'].map((path) => ['GET', path, {}]);
+  const requests = [...commandsAndStreams(client), ...rowsAlone(client), ...probes];
+  const known = new Set(requests.map((request) => nameOf(request).split('?', 1)[0]!));
+  expect([...client.routes].sort()).toEqual([...known].sort());
+}
+
+/** When the store tells it nothing new, the cache answers for a second more. */
+const untilPastTheCache = ({ call, token, jobId }: Client) =>
+  eventually(async () => (await call('GET', `/api/jobs/${jobId}`, { token })).status === 503);
+
+async function expectUnavailable(client: Client, requests: readonly Request[]): Promise<void> {
+  const answers = await Promise.all(requests.map((request) => send(client, request)));
   for (const [i, answer] of answers.entries()) {
-    const [method, path] = requests[i]!;
-    const name = `${method} ${path}`;
+    const name = nameOf(requests[i]!);
     expect({ name, ...summary(answer) }).toEqual({
       name,
       status: 503,
@@ -101,6 +139,28 @@ async function expectUnavailable({ call }: Client, requests: readonly Request[])
       body: { success: false, message: 'Service temporarily unavailable, please try again' },
     });
   }
+}
+
+async function expectServed(client: Client): Promise<void> {
+  const answers = await Promise.all(rowsAlone(client).map((request) => send(client, request)));
+  const expected = rows(client).map(([status, ...request]) => [nameOf(request), status]);
+  expect(answers.map(({ status }, i) => [expected[i]![0], status])).toEqual(expected);
+}
+
+async function expectNotReady({ call }: Client): Promise<void> {
+  expect((await call('GET', '/healthz')).status).toBe(200);
+  const { status, headers, body } = await call('GET', '/readyz');
+  expect([status, headers.get('retry-after')]).toEqual([503, '1']);
+  expect(body).toMatchObject({ status: 'not ready', parts: {} });
+}
+
+const untilReady = ({ call }: Client) =>
+  eventually(async () => (await call('GET', '/readyz')).status === 200, 60_000);
+
+function connectLive({ wsBase }: Client, token: string): LiveClient {
+  const live = new LiveClient(`${wsBase}/ws?token=${token}`);
+  onTestFinished(() => live.close());
+  return live;
 }
 
 const summary = ({ status, headers, body }: Answer) => ({
@@ -138,29 +198,62 @@ async function expectNothingLost(client: Client, keys: readonly string[]): Promi
 
 const someKeys = () => Array.from({ length: 5 }, () => randomUUID());
 
+/** A Postgres that can be cut off. */
+async function startPostgres() {
+  const database = await createTestDatabase();
+  onTestFinished(() => database.drop());
+  const url = new URL(database.url);
+  const proxy = await createCuttingProxy({ host: url.hostname, port: Number(url.port) });
+  onTestFinished(() => proxy.close());
+  url.port = String(proxy.port);
+  return { proxy, url: url.href };
+}
+
 describe.each(['refuse', 'swallow'] as const)('while the network will %s what goes to Postgres', (manner) => {
   test('every route answers 503, and all goes on by itself afterwards with nothing lost', async () => {
-    const database = await createTestDatabase();
-    onTestFinished(() => database.drop());
-    const url = new URL(database.url);
-    const proxy = await createCuttingProxy({ host: url.hostname, port: Number(url.port) });
-    onTestFinished(() => proxy.close());
-    url.port = String(proxy.port);
-    const client = await start({ DATABASE_URL: url.href });
+    const { proxy, url } = await startPostgres();
+    const client = await start({ DATABASE_URL: url });
+    expectEveryRoute(client);
     const restore = proxy[manner]();
     const keys = someKeys();
     const [submitted] = await Promise.all([
       Promise.all(keys.map((key) => submit(client, key))),
-      expectUnavailable(client, [...commandsAndStreams(client), ...rows(client)]),
+      untilPastTheCache(client).then(() =>
+        expectUnavailable(client, [...commandsAndStreams(client), ...rowsAlone(client)]),
+      ),
     ]);
     expect(new Set(submitted.map(({ status }) => status))).toEqual(new Set([503]));
-    expect((await client.call('GET', '/healthz')).status).toBe(200);
-    expect((await client.call('GET', '/readyz')).status).toBe(503);
+    for (const credential of [client.token, `ak_${'a'.repeat(43)}`]) {
+      const live = connectLive(client, credential);
+      await eventually(() => live.isClosed, HANGS);
+      expect(await live.closed).toEqual({
+        code: 1013,
+        reason: 'Service temporarily unavailable, please try again',
+      });
+    }
+    await expectNotReady(client);
     restore();
     await expectNothingLost(client, keys);
-    await eventually(async () => (await client.call('GET', '/readyz')).status === 200, 60_000);
+    await untilReady(client);
+    await connectLive(client, client.token).message('connected');
   }, 240_000);
 });
+
+test('while Postgres is away and the events are elsewhere, jobs are still accepted', async () => {
+  const { proxy, url } = await startPostgres();
+  const double = await startEventStoreDouble();
+  onTestFinished(() => double.stop());
+  const client = await start({ DATABASE_URL: url, EVENTSTORE_URL: double.url });
+  const restore = proxy.refuse();
+  await expectUnavailable(client, rowsAlone(client));
+  const keys = someKeys();
+  const submitted = await Promise.all(keys.map((key) => submit(client, key)));
+  expect(new Set(submitted.map(({ status }) => status))).toEqual(new Set([201]));
+  await expectNotReady(client);
+  restore();
+  await expectNothingLost(client, keys);
+  await untilReady(client);
+}, 240_000);
 
 describe.each(['stalls', 'is gone'])('while EventStoreDB %s', (manner) => {
   test('what needs it answers 503, the rest is served, and all goes on by itself afterwards with nothing lost', async () => {
@@ -173,18 +266,16 @@ describe.each(['stalls', 'is gone'])('while EventStoreDB %s', (manner) => {
     const keys = someKeys();
     const [submitted] = await Promise.all([
       Promise.all(keys.map((key) => submit(client, key))),
-      expectUnavailable(client, commandsAndStreams(client)),
+      untilPastTheCache(client).then(() => expectUnavailable(client, commandsAndStreams(client))),
     ]);
     expect(new Set(submitted.map(({ status }) => status))).toEqual(new Set([503]));
-    const { call, token } = client;
-    expect((await call('GET', '/api/jobs', { token })).status).toBe(200);
-    expect((await call('GET', '/api/webhooks/secret', { token })).status).toBe(200);
-    expect((await call('POST', '/api/auth/register', { body: credentials() })).status).toBe(201);
-    expect((await call('GET', '/readyz')).status).toBe(503);
+    await expectServed(client);
+    await connectLive(client, client.token).message('connected');
+    await expectNotReady(client);
     if (release === null) double = await startEventStoreDouble({ log, port });
     else release();
     await expectNothingLost(client, keys);
-    await eventually(async () => (await call('GET', '/readyz')).status === 200, 60_000);
+    await untilReady(client);
   }, 240_000);
 });
 
@@ -194,7 +285,8 @@ test('a thousand submissions at once to a store that stalls are all answered, an
   const client = await start({ EVENTSTORE_URL: double.url });
   const release = double.stall();
   const keys = Array.from({ length: 1_000 }, (_, n) => `k-${n}`);
-  const statuses = (await Promise.all(keys.map((key) => submit(client, key)))).map(({ status }) => status);
+  const patient = { ...client, call: httpClient(client.base, ALL_HANG) };
+  const statuses = (await Promise.all(keys.map((key) => submit(patient, key)))).map(({ status }) => status);
   expect(new Set(statuses)).toEqual(new Set([503]));
   release();
   const [repeated] = keys;

@@ -44,6 +44,8 @@ describe('loadConfig', () => {
       JWT_ACCESS_EXPIRES_IN: '15m',
       JWT_REFRESH_EXPIRES_IN: '7d',
       LOG_LEVEL: 'info',
+      // Whoever waits for a part that is away is promised an answer within 2 s: half a second is for all the rest.
+      REQUEST_PATIENCE_MS: 1_500,
     });
     expect(load().DATABASE_URL).toBeUndefined();
   });
