@@ -36,7 +36,7 @@ it('strikes at everything in ten minutes', () => {
   const roles = ['api', 'projector', 'dispatcher', 'worker'];
   const network = ['reset', 'black hole', 'half-open', 'latency', 'lost reply'];
   const wanted = [
-    ...roles.flatMap((role) => [`kill -9 ${role}`, `SIGSTOP ${role}`]),
+    ...roles.flatMap((role) => [`kill -9 ${role}`, `SIGTERM ${role}`, `SIGSTOP ${role}`]),
     ...['postgres', 'redis', 'event store'].flatMap((part) => [
       `kill -9 ${part}`,
       ...network.map((fault) => `${fault}: ${part}`),

@@ -32,8 +32,7 @@ const everywhere: readonly FaultKind[] = [
 /** What there is only where each role has processes of its own, and Redis and EventStoreDB are in use. */
 const distributedOnly: readonly FaultKind[] = [
   ...(['api', 'projector', 'dispatcher'] as const).flatMap((role) => [killed(role), stopped(role)]),
-  restarted('projector'),
-  restarted('dispatcher'),
+  ...(['api', 'projector', 'dispatcher'] as const).map(restarted),
   redisKilled,
   redisStopped,
   redisFlushed,
