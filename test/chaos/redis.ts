@@ -4,6 +4,8 @@ import { startRedisServer } from '../support/redis-server.ts';
 
 /** A Redis whose data can be put back to what it was. */
 export interface RedisPart extends RedisServer {
+  /** Removes every key (`FLUSHALL`), unless there is no job in the queue. @returns how many jobs there were */
+  flushEntries(): Promise<number>;
   /** Writes so far. */
   changes(): Promise<string>;
   /** Notes the data as it is now. */
@@ -11,6 +13,14 @@ export interface RedisPart extends RedisServer {
   /** Stands in the way of nothing, but as a power cut ends it, with the data of the last snapshot at the next start. */
   killAndRestoreSnapshot(): Promise<void>;
 }
+
+/** In one step, so that what was counted is what is lost. Keys as BullMQ names them, of jobs that wait, run or are delayed. */
+const FLUSH_ENTRIES = `
+  local prefix = 'asyncly:work:'
+  local entries = redis.call('LLEN', prefix .. 'wait') + redis.call('LLEN', prefix .. 'active')
+    + redis.call('ZCARD', prefix .. 'prioritized') + redis.call('ZCARD', prefix .. 'delayed')
+  if entries > 0 then redis.call('FLUSHALL') end
+  return entries`;
 
 export async function startRedis(snapshot: string): Promise<RedisPart> {
   const server = await startRedisServer({
@@ -22,6 +32,9 @@ export async function startRedis(snapshot: string): Promise<RedisPart> {
     ...server,
     get pid() {
       return server.pid;
+    },
+    async flushEntries() {
+      return Number(await server.call('EVAL', FLUSH_ENTRIES, '0'));
     },
     async changes() {
       // Counts every change, and is not set back by anything but a restart.

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import { stateOf } from '../member.ts';
 import { eventually } from '../../support/waiting.ts';
 import type { Fault, FaultKind } from './fault.ts';
@@ -27,6 +28,8 @@ export const diskFull: FaultKind = (random, { disk, postgres }): Fault => {
       await postgres.ready();
       await disk.fill();
       try {
+        // Asked at once: a server that needs a new file of its log ends, and cannot come back before there is room.
+        if (!(await postgres.hasNoRoom())) throw new Error('There was room for Postgres');
         await pause(seconds, signal);
         if (!(await disk.isFull())) throw new Error('There was room on the disk');
       } finally {
@@ -114,10 +117,12 @@ export const redisFlushed: FaultKind = (_random, { redis }): Fault => ({
   seconds: 0,
   async inflict(signal) {
     if (redis === null) throw new Error('There is no Redis');
-    await readyToStrike('no key', async () => Number(await redis.call('DBSIZE')) > 0, signal);
-    await redis.call('FLUSHALL');
+    await readyToStrike('no entry in the queue', async () => (await redis.flushEntries()) > 0, signal);
   },
 });
+
+/** Keys that tell the data of a snapshot from what came later. */
+const [BEFORE, AFTER] = ['chaos:before-snapshot', 'chaos:after-snapshot'] as const;
 
 export const redisRestored: FaultKind = (random, { redis }): Fault => {
   const seconds = rounded(random.between(4, 9));
@@ -128,12 +133,17 @@ export const redisRestored: FaultKind = (random, { redis }): Fault => {
     seconds,
     async inflict(signal) {
       if (redis === null) throw new Error('There is no Redis');
+      await redis.call('SET', BEFORE, '1');
+      await redis.call('DEL', AFTER);
       await redis.takeSnapshot();
       const before = await redis.changes();
       await pause(seconds, signal);
       if ((await redis.changes()) === before) throw new Error('Nothing has changed since the snapshot');
+      await redis.call('SET', AFTER, '1');
       await redis.killAndRestoreSnapshot();
       await redis.start();
+      const found = await redis.call('MGET', BEFORE, AFTER);
+      if (!isDeepStrictEqual(found, ['1', null])) throw new Error('It has not the data of the snapshot');
     },
   };
 };
