@@ -17,6 +17,7 @@ something was, or when a fault could not be applied.
   --minutes <m>       of load and faults; default 2. At 10: 10,000 jobs of 1,000 users
   --deployment <kind> embedded or distributed; default both, one after the other
   --faults <names>    only kinds of faults with one of these in their name, e.g. redis,SIGSTOP
+  --compiled          take dist as it is, instead of compiling the service first
   --keep              keep the artefacts of a run that went well, too
   --help              this text`;
 
@@ -25,6 +26,7 @@ interface Settings {
   readonly minutes: number;
   readonly deployments: readonly DeploymentKind[];
   readonly only: readonly string[];
+  readonly compiled: boolean;
   readonly keep: boolean;
 }
 
@@ -36,6 +38,7 @@ function readSettings(): Settings | null {
       minutes: { type: 'string', default: '2' },
       deployment: { type: 'string' },
       faults: { type: 'string', default: '' },
+      compiled: { type: 'boolean', default: false },
       keep: { type: 'boolean', default: false },
       help: { type: 'boolean', default: false },
     },
@@ -47,7 +50,7 @@ function readSettings(): Settings | null {
   const deployments = DEPLOYMENTS.filter((kind) => (values.deployment ?? kind) === kind);
   if (deployments.length === 0) throw new Error(`--deployment must be ${DEPLOYMENTS.join(' or ')}`);
   const only = values.faults.split(',').filter((name) => name !== '');
-  return { seed, minutes, deployments, only, keep: values.keep };
+  return { seed, minutes, deployments, only, compiled: values.compiled, keep: values.keep };
 }
 
 /** @returns whether every promise was kept */
@@ -80,7 +83,7 @@ async function main(): Promise<number> {
   }
   const outside = await inNamespaceOfItsOwn();
   if (outside !== null) return outside;
-  compile();
+  if (!settings.compiled) compile();
   const stop = new AbortController();
   // Each wait of each user listens.
   setMaxListeners(0, stop.signal);

@@ -15,7 +15,15 @@ describeWithRedis('chaos', () => {
   ])(
     'keeps every promise through a short run of a fixed seed, $deployment',
     async (run) => {
-      const args = ['--seed', run.seed, '--minutes', run.minutes, '--deployment', run.deployment];
+      const args = [
+        '--seed',
+        run.seed,
+        '--minutes',
+        run.minutes,
+        '--deployment',
+        run.deployment,
+        '--compiled',
+      ];
       const chaos = spawn(process.execPath, ['--import', import.meta.resolve('tsx'), MAIN, ...args], {
         stdio: ['ignore', 'pipe', 'pipe'],
       });
