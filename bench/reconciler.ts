@@ -5,6 +5,7 @@ import { parseArgs } from 'node:util';
 import { Redis } from 'ioredis';
 import pg from 'pg';
 import { freePort } from '../src/infrastructure/embedded/ports.ts';
+import { RECONCILER_INTERVAL_MS } from '../src/workers/reconciler.ts';
 import { httpClient, registerUser } from '../test/support/http-client.ts';
 import { eventually } from '../test/support/waiting.ts';
 import { startEnvironment } from './lib/environment.ts';
@@ -17,6 +18,11 @@ import { writeResults } from './lib/results.ts';
 const HANDLERS = path.resolve('test/fixtures/handlers');
 /** Milliseconds: of each step, so that a service that has lost something ends the run. */
 const PATIENCE = 300_000;
+/**
+ * Seconds after its due time at which a delayed job starts at the latest. Put back with its time it starts at once; later than one interval of the
+ * reconciler, it was put back without, or one pass has missed it.
+ */
+const LATEST_START = RECONCILER_INTERVAL_MS / 1_000;
 const CONCURRENCY = 20;
 const CLIENTS = 50;
 
@@ -163,7 +169,9 @@ async function measure(): Promise<object> {
     verdict.jobs === all &&
     verdict.done === all &&
     verdict.lost + verdict.endedTwice + verdict.early === 0 &&
+    verdict.latestStart <= LATEST_START &&
     inTime;
+  if (verdict.latestStart > LATEST_START) say(`That is later than ${LATEST_START} s: not each at its time`);
   if (!inTime) say('The delayed jobs were due before the queue was restored: nothing is shown of them');
   if (!sound) process.exitCode = 1;
   return { ...run, pending, delayed, running: CONCURRENCY, noticed, back, pendingEnded, ended, ...verdict };

@@ -7,7 +7,8 @@ import type { PageCursor } from './open-work.ts';
 import { workId } from './work-queue.ts';
 import type { WorkQueue } from './work-queue.ts';
 
-const INTERVAL_MS = 10_000;
+/** Milliseconds between two passes, by default. */
+export const RECONCILER_INTERVAL_MS = 10_000;
 const SETTLED_MS = 2_000;
 const PAGE = 500;
 /** Pages a pass over overdue work looks at; the next pass goes on behind them. */
@@ -33,7 +34,7 @@ export interface ReconcilerOptions {
  * pass too many and loses nothing. Into the queue it goes only in place of the one that was read there, so that no loss is written over.
  */
 export async function reconcile(options: ReconcilerOptions): Promise<void> {
-  const { queue, logger, signal, intervalMs = INTERVAL_MS, settledMs = SETTLED_MS } = options;
+  const { queue, logger, signal, intervalMs = RECONCILER_INTERVAL_MS, settledMs = SETTLED_MS } = options;
   let cursor: PageCursor = null;
   while (!signal.aborted) {
     try {
