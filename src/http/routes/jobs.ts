@@ -3,6 +3,7 @@ import type { Request, RequestHandler, Response } from 'express';
 import { v7 as uuidv7, validate as isUuid } from 'uuid';
 import type { CommandContext, CommandOutcome, HandleJobCommand } from '../../commands/handle-command.ts';
 import { JobNotFoundError } from '../../commands/job-decider.ts';
+import type { JobCommand } from '../../commands/job-decider.ts';
 import type { Job } from '../../events/job.ts';
 import type { CachedJobQueries } from '../../queries/cached-jobs.ts';
 import type { JobHistory } from '../../queries/job-history.ts';
@@ -25,6 +26,8 @@ import {
 } from './job-schemas.ts';
 import type { NewJob } from './job-schemas.ts';
 import { jobView } from './job-view.ts';
+
+type CreateJob = Extract<JobCommand, { type: 'CreateJob' }>;
 
 interface HandlerLimits {
   readonly timeoutMs: number | null;
@@ -71,11 +74,10 @@ export function jobRoutes(options: JobRouteOptions): Router {
    * @throws ValidationError when its key has made no job; IdempotencyKeyReusedError
    */
   async function replay(
-    jobId: string,
-    submission: { userId: string; requestHash: string | null; problems: FieldErrors },
+    { jobId, userId, requestHash }: Pick<CreateJob, 'jobId' | 'userId' | 'requestHash'>,
+    problems: FieldErrors,
     context: CommandContext,
   ): Promise<CommandOutcome> {
-    const { userId, requestHash, problems } = submission;
     if (requestHash === null) throw new ValidationError(problems);
     try {
       return await handleJob(jobId, { type: 'ReplayJob', userId, requestHash }, context);
@@ -93,21 +95,19 @@ export function jobRoutes(options: JobRouteOptions): Router {
     const jobId = key === null ? uuidv7() : jobIdOfKey(userId, key);
     const requestHash = key === null ? null : hashOfRequest(request);
     const { type, delayMs, runAt, ...submission } = request;
+    const command: CreateJob = {
+      ...submission,
+      type: 'CreateJob',
+      jobId,
+      userId,
+      jobType: type,
+      runAt: startTimeOf({ delayMs, runAt }),
+      requestHash,
+    };
+    const context = commandContext(res);
     const { job, events } = await (problems === null
-      ? handleJob(
-          jobId,
-          {
-            ...submission,
-            type: 'CreateJob',
-            jobId,
-            userId,
-            jobType: type,
-            runAt: startTimeOf({ delayMs, runAt }),
-            requestHash,
-          },
-          commandContext(res),
-        )
-      : replay(jobId, { userId, requestHash, problems }, commandContext(res)));
+      ? handleJob(jobId, command, context)
+      : replay(command, problems, context));
     if (events.length === 0) {
       res.set('Idempotent-Replayed', 'true');
       await limits.forgiveReplay(req, res);
