@@ -3,11 +3,17 @@ import { connect } from 'node:net';
 import express from 'express';
 import { expect, onTestFinished, test } from 'vitest';
 import { admission } from '../../src/http/admission.ts';
+import type { HttpAppOptions } from '../../src/http/app.ts';
 import { errorHandler } from '../../src/http/errors.ts';
 import { jsonBody } from '../../src/http/json-body.ts';
 import { contextOf, requestContext } from '../../src/http/request-context.ts';
 import { startHttpServer } from '../../src/http/server.ts';
+import { createEventStoreDbEventStore } from '../../src/infrastructure/eventstoredb/event-store.ts';
 import { silentLogger } from '../support/database.ts';
+import { startEventStoreDouble } from '../support/eventstoredb/server.ts';
+import { startApi } from '../support/http.ts';
+import { httpClient } from '../support/http-client.ts';
+import type { Answer } from '../support/http-client.ts';
 import { createGate, eventually } from '../support/waiting.ts';
 
 const turnedAway = { success: false, message: 'Service temporarily unavailable, please try again' };
@@ -123,4 +129,68 @@ test('a body that has been read is worked on, and who has to wait for it is told
   const again = await beginPost(port, '', 60_000);
   again.finish();
   await eventually(() => again.status() === 200);
+});
+
+/** The whole API, over an event store that answers no append until it is told to go on. */
+async function startStalled(bounds: Pick<HttpAppOptions, 'maxRequests' | 'maxBodyBytes'>) {
+  const double = await startEventStoreDouble();
+  const asked = new Set<string>();
+  let isStalled = true;
+  double.faults.onAppend = (stream) => {
+    asked.add(stream);
+    return isStalled ? 'stall' : null;
+  };
+  const api = await startApi(bounds, () => {
+    const store = createEventStoreDbEventStore({ url: double.url, logger: silentLogger, patience: 60_000 });
+    return { ...store, close: () => store.close().finally(() => double.stop()) };
+  });
+  const goOn = (): void => {
+    isStalled = false;
+  };
+  onTestFinished(goOn);
+  const { token } = await api.newUser();
+  const call = httpClient(api.base, 15_000);
+  const submit = (payload: object): Promise<Answer> =>
+    call('POST', '/api/jobs', { token, body: { type: 't', payload } });
+  return {
+    call,
+    token,
+    submit,
+    goOn,
+    untilAsked: (appends: number) => eventually(() => asked.size === appends),
+  };
+}
+
+function expectTurnedAway({ status, headers, body }: Answer): void {
+  expect({ status, retryAfter: headers.get('retry-after'), body }).toEqual({
+    status: 503,
+    retryAfter: '1',
+    body: turnedAway,
+  });
+}
+
+test('the whole API lets so many requests in while its store stalls, and still says that it lives', async () => {
+  const { call, token, submit, untilAsked, goOn } = await startStalled({ maxRequests: 2 });
+  const waiting = [submit({}), submit({})];
+  await untilAsked(2);
+  expectTurnedAway(await submit({}));
+  expectTurnedAway(await call('GET', '/api/jobs', { token }));
+  expectTurnedAway(await call('POST', '/api/auth/login', { body: {} }));
+  expect((await call('GET', '/healthz')).status).toBe(200);
+  goOn();
+  expect((await Promise.all(waiting)).map(({ status }) => status)).toEqual([201, 201]);
+  expect((await submit({})).status).toBe(201);
+});
+
+test('the whole API holds so many bytes of bodies while its store stalls', async () => {
+  const { submit, untilAsked, goOn } = await startStalled({ maxBodyBytes: 2_000 });
+  const large = { filler: 'x'.repeat(800) };
+  const waiting = [submit(large), submit(large)];
+  await untilAsked(2);
+  expectTurnedAway(await submit(large));
+  waiting.push(submit({}));
+  await untilAsked(3);
+  goOn();
+  expect((await Promise.all(waiting)).map(({ status }) => status)).toEqual([201, 201, 201]);
+  expect((await submit(large)).status).toBe(201);
 });

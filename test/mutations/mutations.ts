@@ -431,6 +431,20 @@ export const mutations: readonly Mutation[] = [
     tests: overload,
   },
   {
+    guard: 'overload: of the whole API',
+    file: 'src/http/app.ts',
+    find: 'app.use(admission(maxRequests));',
+    replace: '',
+    tests: overload,
+  },
+  {
+    guard: 'overload: bodies of the whole API',
+    file: 'src/http/app.ts',
+    find: 'jsonBody(maxBodyBytes)',
+    replace: 'jsonBody()',
+    tests: overload,
+  },
+  {
     guard: 'overload: bodies that fit into memory',
     file: 'src/http/body-budget.ts',
     find: 'while (bytes + wanted.bytes > most) {',
