@@ -279,6 +279,30 @@ describe.each(['stalls', 'is gone'])('while EventStoreDB %s', (manner) => {
   }, 240_000);
 });
 
+test.each(['before it has begun', 'meanwhile'])(
+  'a wait for a revision takes no longer when the event store falls silent %s',
+  async (when) => {
+    const double = await startEventStoreDouble();
+    onTestFinished(() => double.stop());
+    const proxy = await createCuttingProxy({ host: '127.0.0.1', port: double.port });
+    onTestFinished(() => proxy.close());
+    const url = double.url.replace(String(double.port), String(proxy.port));
+    // Whoever asks without a revision would wait longer than this suite does.
+    const client = await start({ EVENTSTORE_URL: url, REQUEST_PATIENCE_MS: '20000' });
+    const wait = () => send(client, ['GET', '/api/jobs/:id?minRevision=9', { token: client.token }]);
+    if (when === 'before it has begun') proxy.swallow();
+    const before = proxy.received;
+    const waiting = wait();
+    if (when === 'meanwhile') {
+      await eventually(() => proxy.received > before);
+      proxy.swallow();
+    }
+    const { status, headers, body } = await waiting;
+    expect([status, headers.get('retry-after'), body.success]).toEqual([503, '1', false]);
+  },
+  240_000,
+);
+
 test('a thousand submissions at once to a store that stalls are all answered, and the service goes on', async () => {
   const double = await startEventStoreDouble();
   onTestFinished(() => double.stop());
