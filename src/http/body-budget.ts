@@ -46,9 +46,13 @@ export function withinBudget(parse: RequestHandler, largest: number, most = MOST
       bytes: bytesOf(req, largest),
       turnAway(error) {
         release();
+        if (!reading.delete(body)) return;
         // What else it sends is not read.
         res.set('Connection', 'close');
-        settle(error);
+        // As if the client had gone: the parser lets go of what has come, and keeps nothing of what still does. The connection itself ends
+        // later, when thousands more may have sent theirs.
+        req.emit('aborted');
+        next(error);
       },
     };
     makeRoom(body);

@@ -80,13 +80,21 @@ async function beginPost(port: number, user: string, length: number | null) {
 
 test('bodies that do not fit together cost whoever sends most of them the oldest, and nobody else', async () => {
   let begun = 0;
+  /** Of bodies that were turned away: how many still collect what has come of it and will come. */
+  const collecting: number[] = [];
+  const parse = jsonBody(1_000_000);
+  const watched: express.RequestHandler = (req, res, next) =>
+    parse(req, res, (error?: unknown) => {
+      if (error !== undefined) collecting.push(req.listenerCount('data'));
+      next(error);
+    });
   const port = await serve(
     (req, res, next) => {
       contextOf(res).userId = req.get('x-user') ?? null;
       next();
       begun++;
     },
-    jsonBody(1_000_000),
+    watched,
     (req, res) => void res.json({ read: Object.keys(req.body as object) }),
   );
   const begin = async (user: string, length: number | null) => {
@@ -107,6 +115,7 @@ test('bodies that do not fit together cost whoever sends most of them the oldest
   const another = await begin('another', 400_000);
   await second.closed;
   expect(second.status()).toBe(503);
+  expect(collecting).toEqual([0, 0]);
   for (const post of [modest, third, another]) post.finish();
   await eventually(() => [modest, third, another].every((post) => post.status() === 200));
 });

@@ -452,6 +452,13 @@ export const mutations: readonly Mutation[] = [
     tests: overload,
   },
   {
+    guard: 'overload: a body that was turned away is let go of at once',
+    file: 'src/http/body-budget.ts',
+    find: "req.emit('aborted');",
+    replace: '',
+    tests: overload,
+  },
+  {
     guard: 'overload: a client that does not read is cut off',
     file: 'src/http/live/live-socket.ts',
     find: 'if (ws.bufferedAmount > MAX_BUFFERED) reader.cutOff();',
