@@ -15,7 +15,7 @@ import {
   unavailable,
 } from './protocol.ts';
 import type { AppendCall, AppendReq, BatchAppendCall, BatchAppendReq, StreamsServer } from './protocol.ts';
-import type { ServerState } from './server.ts';
+import type { ServerState } from './state.ts';
 
 const MAX_APPEND_SIZE = 1024 * 1024;
 /** The real server counts what a record needs besides the event. */
@@ -51,7 +51,8 @@ export function appendHandler(state: ServerState): StreamsServer['append'] {
       await nextTurn();
       if (call.cancelled) return;
       if (write && write.size > MAX_APPEND_SIZE) refused ??= tooLarge();
-      if (refused || !write) {
+      // The client gave up before it had sent them.
+      if (refused || !write?.events.length) {
         reply(refused ?? unhandled());
         return;
       }

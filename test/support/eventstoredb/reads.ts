@@ -5,7 +5,7 @@ import type { Cut, ReadFault } from './faults.ts';
 import type { EventLog, LoggedEvent } from './log.ts';
 import { failure, grpc, identifierOf, nameOf, notLeader, shared, streams, unavailable } from './protocol.ts';
 import type { ReadCall, ReadReq, ReadResp, StreamsServer } from './protocol.ts';
-import type { ServerState } from './server.ts';
+import type { ServerState } from './state.ts';
 
 /** Events the server considers at a time; what a client may set as `checkpointInterval` counts these. */
 const PAGE = 32;

@@ -4,10 +4,10 @@ import { appendHandler, batchAppendHandler, errorOf } from './appends.ts';
 import { createFaults } from './faults.ts';
 import type { AppendFault, Cut, Faults } from './faults.ts';
 import { EventLog } from './log.ts';
-import type { AppendOutcome } from './log.ts';
 import { features, grpc, ServerFeaturesService, StreamsService } from './protocol.ts';
 import type { FeaturesServer, StreamsServer } from './protocol.ts';
 import { readHandler } from './reads.ts';
+import type { Counts, ServerState } from './state.ts';
 
 export interface EventStoreDouble {
   readonly url: string;
@@ -31,33 +31,6 @@ export interface EventStoreDoubleOptions {
   readonly port?: number;
   /** Of a double that was stopped; default a new one. */
   readonly log?: EventLog;
-}
-
-export interface Counts {
-  appendCalls: number;
-  batchAppendCalls: number;
-  subscriptions: number;
-  /** Events given to the connections of subscriptions, and bytes of their data. */
-  delivered: number;
-  deliveredBytes: number;
-}
-
-interface Outcomes {
-  readonly fail: (error: Error) => void;
-  readonly answer: (outcome: AppendOutcome) => void;
-}
-
-/** What the handlers share. */
-export interface ServerState {
-  readonly log: EventLog;
-  readonly faults: Faults;
-  readonly counts: Counts;
-  /** Ends of the subscriptions that run. */
-  readonly running: Set<(how: Cut) => void>;
-  port: number;
-  /** Resolves when the double is not stalled. */
-  unstalled(): Promise<void>;
-  carryOut(stream: string, append: () => AppendOutcome, outcomes: Outcomes): Promise<void>;
 }
 
 /** Milliseconds after which an append of the fault `timeout` is made after all. */
