@@ -16,7 +16,7 @@ import type { PostgresDatabase } from '../infrastructure/postgres/database.ts';
 import { createPostgresEventStore } from '../infrastructure/postgres/event-store.ts';
 import { migrate } from '../infrastructure/postgres/migrate.ts';
 import { createNotifyBus } from '../infrastructure/postgres/notify-bus.ts';
-import { openRedis } from '../infrastructure/redis/connect.ts';
+import { openRedis, soon } from '../infrastructure/redis/connect.ts';
 import type { RedisConnections } from '../infrastructure/redis/connect.ts';
 import { createRedisBus } from '../infrastructure/redis/redis-bus.ts';
 import { createRedisJobCache } from '../infrastructure/redis/redis-job-cache.ts';
@@ -36,6 +36,8 @@ export interface Adapters {
   readonly openCache: () => JobCache;
   /** The queue's connections are only for those who fill it or take from it. */
   readonly openQueue: () => Promise<WorkQueue>;
+  /** Resolves when Redis answers; null without Redis. */
+  readonly pingRedis: (() => Promise<unknown>) | null;
   /** Where the limiter of a name counts for all processes together; null leaves each to count for itself. */
   readonly createLimitStore: ((name: string) => Store) | null;
 }
@@ -95,6 +97,7 @@ export async function openAdapters(config: Config, logger: Logger, releasers: Re
       releasers.push('queue', () => queue.close());
       return queue;
     },
+    pingRedis: redis ? () => soon(redis.shared.ping()) : null,
     createLimitStore: redis ? (name) => createRedisRateLimitStore({ redis, name, logger }) : null,
   };
 }

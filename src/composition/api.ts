@@ -22,7 +22,7 @@ import type { Core, RequestSide } from './core.ts';
  * @throws StartupError the port cannot be had
  */
 export async function openApi(core: Core, requests: RequestSide, handlers: HandlerRegistry): Promise<string> {
-  const { config, logger, releasers, bus, createLimitStore } = core;
+  const { config, logger, releasers, bus, createLimitStore, pingRedis } = core;
   const { database, store, handleJob, cachedJobs } = requests;
   const identity = createIdentity({
     database,
@@ -46,7 +46,13 @@ export async function openApi(core: Core, requests: RequestSide, handlers: Handl
     checkWebhookUrl: (url) => urlProblem(url, config.WEBHOOK_ALLOW_PRIVATE_NETWORKS),
     limitsOf: (type) => handlers.find(type),
     checkPayload: (type, payload) => handlers.find(type)?.checkPayload(payload) ?? null,
-    readiness: createReadiness({ database, store, projections: projections.map(({ name }) => name), logger }),
+    readiness: createReadiness({
+      database,
+      store,
+      projections: projections.map(({ name }) => name),
+      pingRedis,
+      logger,
+    }),
     logger,
     trustProxy: config.TRUST_PROXY,
     rateLimits: {

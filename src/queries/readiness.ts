@@ -21,6 +21,8 @@ export interface ReadinessOptions {
   readonly store: EventStore;
   /** Names of the projections; of these, only `jobs` decides over readiness. */
   readonly projections: readonly string[];
+  /** Resolves when Redis answers; null without Redis. */
+  readonly pingRedis?: (() => Promise<unknown>) | null;
   readonly logger: Logger;
 }
 
@@ -42,6 +44,7 @@ export function createReadiness({
   database,
   store,
   projections,
+  pingRedis = null,
   logger,
 }: ReadinessOptions): () => Promise<Readiness> {
   const stalls = new Map<string, { position: Position; since: number }>();
@@ -77,7 +80,7 @@ export function createReadiness({
   }
 
   async function look(): Promise<Readiness> {
-    const parts: Record<string, PartState> = {};
+    const parts: Record<string, PartState> = pingRedis === null ? {} : { redis: await redisState(pingRedis) };
     try {
       parts.postgres = { status: 'failed' };
       const { rows } = await database.query<CheckpointRow>(
@@ -107,6 +110,14 @@ export function createReadiness({
 
   let looking: Promise<Readiness> | null = null;
   return () => (looking ??= look().finally(() => (looking = null)));
+}
+
+/** Requests are served without it; what was submitted is run when it is back. */
+async function redisState(ping: () => Promise<unknown>): Promise<PartState> {
+  return ping().then(
+    () => ({ status: 'ok' }),
+    () => ({ status: 'degraded', detail: 'does not answer: jobs wait until it is back' }),
+  );
 }
 
 function stopped({ failed_event_id: id }: CheckpointRow): string {

@@ -1,12 +1,15 @@
 import { randomUUID } from 'node:crypto';
 import { afterEach, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { jobStream } from '../../src/events/job.ts';
+import { openRedis } from '../../src/infrastructure/redis/connect.ts';
 import { createReadiness } from '../../src/queries/readiness.ts';
 import { consume } from '../../src/subscriptions/consumer.ts';
 import type { Consumer } from '../../src/subscriptions/consumer.ts';
 import { silentLogger } from '../support/database.ts';
 import { events } from '../support/job-spec.ts';
+import { startRedisServer, withRedis } from '../support/redis-server.ts';
 import { createTestStore, stored } from '../support/store.ts';
+import { eventually } from '../support/waiting.ts';
 import { watched } from '../support/work.ts';
 
 async function setup() {
@@ -75,6 +78,34 @@ describe('readiness', () => {
     expect(parts['dispatcher']?.lag).toBeGreaterThan(0);
     expect(parts['workers']).toEqual({ status: 'ok', detail: '1 alive' });
   });
+
+  it.skipIf(!withRedis)(
+    'tells of a Redis that does not answer, without which requests are served and jobs wait',
+    async () => {
+      const { store, database, allAtHead } = await setup();
+      await allAtHead();
+      const server = await startRedisServer();
+      onTestFinished(() => server.dispose());
+      const redis = await openRedis({ url: server.url, logger: silentLogger });
+      onTestFinished(() => redis.close());
+      const pingRedis = () => redis.shared.ping();
+      const check = createReadiness({
+        store,
+        database,
+        projections: ['jobs'],
+        pingRedis,
+        logger: silentLogger,
+      });
+      expect(await check()).toMatchObject({ ready: true, parts: { redis: { status: 'ok' } } });
+      await server.stop();
+      expect(await check()).toMatchObject({
+        ready: true,
+        parts: { redis: { status: 'degraded', detail: 'does not answer: jobs wait until it is back' } },
+      });
+      await server.start();
+      await eventually(async () => (await check()).parts.redis?.status === 'ok');
+    },
+  );
 
   it.each([
     ['jobs', false, 'failed'],
