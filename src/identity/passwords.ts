@@ -6,8 +6,9 @@ import { asHashed, fitsBcrypt } from './credentials.ts';
 
 /** 2^12 rounds, about a quarter of a second; OWASP's password storage cheat sheet asks for 10 at least. */
 const DEFAULT_COST = 12;
-/** Hashes that may wait. What comes on top is turned away: nobody waits a minute for a login. */
+/** Hashes that may wait, and for how long. What comes on top is turned away: nobody waits a minute for a login. */
 const MAX_WAITING = 64;
+const MAX_WAIT_MS = 5_000;
 
 export interface Passwords {
   /** @throws UnavailableError when too many hashes wait @throws RangeError when bcrypt would cut the password */
@@ -25,12 +26,14 @@ export interface Passwords {
 /**
  * bcrypt in worker threads: it never blocks the event loop.
  * @param cost binary logarithm of the rounds, 4 to 31
+ * @param longestWait milliseconds that a hash may have to wait for others, going by what they took so far
  */
-export function createPasswords(cost = DEFAULT_COST): Passwords {
+export function createPasswords(cost = DEFAULT_COST, longestWait = MAX_WAIT_MS): Passwords {
+  const threads = Math.max(1, Math.min(4, availableParallelism() - 1));
   const pool = new Piscina({
     ...workerThreadFile('password-thread', import.meta.url),
     minThreads: 0,
-    maxThreads: Math.max(1, Math.min(4, availableParallelism() - 1)),
+    maxThreads: threads,
     maxQueue: MAX_WAITING,
     idleTimeout: 60_000,
   });
@@ -38,9 +41,16 @@ export function createPasswords(cost = DEFAULT_COST): Passwords {
   const nobody = `$2b$${String(cost).padStart(2, '0')}$${'.'.repeat(53)}`;
   let closing: Promise<void> | null = null;
 
+  /** Milliseconds that a hash takes, as the last ones did. */
+  function hashTime(): number {
+    const { mean } = pool.histogram.runTime;
+    return Number.isFinite(mean) ? mean : 0;
+  }
+
   async function run<T>(name: string, task: unknown): Promise<T> {
-    if (pool.queueSize >= MAX_WAITING) {
-      throw new UnavailableError('passwords', `${MAX_WAITING} passwords wait to be hashed already`);
+    const waiting = pool.queueSize;
+    if (waiting >= MAX_WAITING || (waiting * hashTime()) / threads > longestWait) {
+      throw new UnavailableError('passwords', `${waiting} passwords wait to be hashed already`);
     }
     return (await pool.run(task, { name })) as T;
   }

@@ -168,6 +168,20 @@ test('no secret is stored in clear', async () => {
   }
 });
 
+test('a hash that would have to wait for long is turned away', async () => {
+  const passwords = createPasswords(6, 1);
+  onTestFinished(() => passwords.close());
+  // How long they take is known from the first.
+  await passwords.verify('password', null);
+  const outcomes = await Promise.allSettled(
+    Array.from({ length: 30 }, () => passwords.verify('password', null)),
+  );
+  const rejected = outcomes.filter((outcome) => outcome.status === 'rejected');
+  expect(outcomes[0]?.status).toBe('fulfilled');
+  expect(rejected.length).toBeGreaterThan(0);
+  for (const { reason } of rejected) expect(reason).toBeInstanceOf(UnavailableError);
+});
+
 test('hashing leaves the event loop free, and too many hashes are turned away', async () => {
   const slow = createPasswords(6);
   onTestFinished(() => slow.close());
