@@ -1,6 +1,6 @@
 import { createSecretKey, randomBytes, randomUUID } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
-import { linkSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, linkSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { isIPv6 } from 'node:net';
 import path from 'node:path';
 import { config as loadDotenv } from 'dotenv';
@@ -13,12 +13,11 @@ import { readOwnFile } from './own-file.ts';
 export const ROLES = ['api', 'projector', 'dispatcher', 'worker'] as const;
 export type Role = (typeof ROLES)[number];
 
-const duration = z
-  .string()
-  .refine(
-    (text) => text.length <= 100 && ms(text as ms.StringValue) > 0,
-    'must be a duration such as 15m or 7d',
-  );
+const duration = z.string().refine(
+  // Without a unit it would mean milliseconds here and seconds elsewhere.
+  (text) => text.length <= 100 && /[a-z]\s*$/i.test(text) && ms(text as ms.StringValue) > 0,
+  'must be a duration with a unit, such as 15m or 7d',
+);
 const wholeNumber = (least: number, most = Number.MAX_SAFE_INTEGER) =>
   z
     .string()
@@ -192,17 +191,26 @@ function withoutUnset(given: GivenSecrets): Partial<Record<SecretName, string>> 
 function keptSecrets(given: GivenSecrets, dataDir: string): Partial<Record<SecretName, string>> {
   if (SECRET_NAMES.every((name) => given[name] !== undefined)) return {};
   const file = path.join(dataDir, 'secrets.json');
-  const fresh = Object.fromEntries(SECRET_NAMES.map((name) => [name, randomBytes(32).toString('base64url')]));
   try {
-    mkdirSync(dataDir, { recursive: true, mode: 0o700 });
-    try {
-      writeSecrets(file, fresh);
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
-    }
+    if (!existsSync(file)) generateSecrets(file);
     return z.record(z.enum(SECRET_NAMES), z.string()).parse(JSON.parse(readOwnFile(file)));
   } catch (error) {
-    throw new StartupError(`DATA_DIR: cannot keep generated secrets in ${file}: ${errorMessage(error)}`);
+    const isDamaged = error instanceof SyntaxError || error instanceof z.ZodError;
+    const reason = isDamaged
+      ? 'it is damaged; without it new ones are made, and everyone has to log in again'
+      : errorMessage(error);
+    throw new StartupError(`DATA_DIR: cannot keep generated secrets in ${file}: ${reason}`);
+  }
+}
+
+/** Another process may do so at the same time: the file of the first stays. */
+function generateSecrets(file: string): void {
+  const fresh = Object.fromEntries(SECRET_NAMES.map((name) => [name, randomBytes(32).toString('base64url')]));
+  mkdirSync(path.dirname(file), { recursive: true, mode: 0o700 });
+  try {
+    writeSecrets(file, fresh);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
   }
 }
 

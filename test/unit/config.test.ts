@@ -98,6 +98,7 @@ describe('loadConfig', () => {
     ['TRUST_PROXY', 'true'],
     ['LOG_LEVEL', 'loud'],
     ['JWT_ACCESS_EXPIRES_IN', 'soon'],
+    ['JWT_ACCESS_EXPIRES_IN', '900'],
     ['JWT_ACCESS_EXPIRES_IN', '1'.repeat(200)],
     ['JWT_REFRESH_EXPIRES_IN', '-1d'],
     ['JWT_REFRESH_EXPIRES_IN', '0'],
@@ -205,7 +206,7 @@ describe('secrets outside production', () => {
     const { load, secretsFile } = setup();
     load();
     writeFileSync(secretsFile, '{"JWT_ACCESS_SECRET":');
-    expect(() => load()).toThrow(`DATA_DIR: cannot keep generated secrets in ${secretsFile}`);
+    expect(() => load()).toThrow(`DATA_DIR: cannot keep generated secrets in ${secretsFile}: it is damaged;`);
     expect(readFileSync(secretsFile, 'utf8')).toBe('{"JWT_ACCESS_SECRET":');
   });
 });
