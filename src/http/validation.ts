@@ -21,10 +21,16 @@ export class ValidationError extends AppError {
 export function validate<Schema extends z.ZodType>(schema: Schema, input: unknown): z.output<Schema> {
   const parsed = schema.safeParse(input ?? {});
   if (parsed.success) return parsed.data;
+  if (parsed.error.issues.some(({ path }) => path.length === 0) && !isObject(input ?? {}))
+    throw new ValidationError({ body: ['The body must be a JSON object'] });
   const errors = new Map<string, string[]>();
   for (const { path, message } of parsed.error.issues) {
     const field = path.join('.') || 'body';
-    errors.set(field, [...(errors.get(field) ?? []), message]);
+    errors.set(field, [...new Set([...(errors.get(field) ?? []), message])]);
   }
   throw new ValidationError(Object.fromEntries(errors));
+}
+
+function isObject(input: unknown): boolean {
+  return typeof input === 'object' && !Array.isArray(input);
 }

@@ -291,6 +291,28 @@ test('a query that makes no sense is refused, not guessed at', async () => {
   }
 });
 
+test.each([
+  ['limit=1000000000', { limit: ['limit must be at most 100'] }],
+  ['page=-1', { page: ['page must be at least 1'] }],
+  ['page=-99999999999999999999', { page: ['page must be at least 1'] }],
+  [`page=${'9'.repeat(400)}`, { page: ['page must be at most 1000000'] }],
+])('a number beyond its bounds is told which they are: %s', async (query, errors) => {
+  const api = await startApi();
+  const { token } = await api.newUser();
+  const { body } = await api.call('GET', `/api/jobs?${query}`, { token });
+  expect(body.errors).toEqual(errors);
+});
+
+test('a submission is told once what is wrong with it', async () => {
+  const api = await startApi();
+  const { token } = await api.newUser();
+  const array = await api.call('POST', '/api/jobs', { token, body: [] });
+  expect(array.body.errors).toEqual({ body: ['The body must be a JSON object'] });
+  const body = { type: 'other', payload: {}, webhookEvents: 'DONE' };
+  const events = await api.call('POST', '/api/jobs', { token, body });
+  expect(events.body.errors?.webhookEvents).toHaveLength(1);
+});
+
 test('a pending job is cancelled, and only that', async () => {
   const api = await startApi();
   const { token } = await api.newUser();

@@ -84,8 +84,9 @@ export const cancelJobSchema = z.object({
 const wholeNumber = (name: string, least: number, most: number) =>
   z
     .string({ error: `${name} must be given once` })
-    .regex(/^\d{1,9}$/, `${name} must be a whole number`)
-    .transform(Number)
+    .regex(/^-?\d+$/, `${name} must be a whole number`)
+    // Any number of digits is a number, and too large is all that it is.
+    .transform((digits) => Math.max(-1, Math.min(Number(digits), Number.MAX_SAFE_INTEGER)))
     .pipe(
       z.int().min(least, `${name} must be at least ${least}`).max(most, `${name} must be at most ${most}`),
     );
