@@ -71,7 +71,10 @@ export function createDatabase(options: DatabaseOptions): PostgresDatabase {
     idle_in_transaction_session_timeout: STATEMENT_TIMEOUT,
     ...(prepare && { options: '-c enable_seqscan=off' }),
   });
-  const report = (error: Error): void => logger.warn({ reason: error.message }, 'Postgres connection lost');
+  // Once it closes, what is lost is being given up.
+  const report = (error: Error): void => {
+    if (closing === null) logger.warn({ reason: error.message }, 'Postgres connection lost');
+  };
   pool.on('error', report);
   // The pool listens to idle clients alone: an error between two statements of a transaction would end the process.
   pool.on('connect', (client) => client.on('error', () => undefined));
